@@ -1,0 +1,37 @@
+//! The words that the supervisor (host) and the runner (PID 1 of the container) share.
+//!
+//! Everything travels as files in one directory per session, `/workspace/ipc` inside the container.
+//! `docs/ipc.md` is the contract in prose. This crate knows no engine and no HTTP.
+//!
+//! ```text
+//! host                                                container
+//! InputMessage ──► input/<name>.json ───────────────► runner ──► agent
+//! `_close`     ──► input/_close      ───────────────► runner
+//! ◄─────────────── events/<8 digits>.jsonl ◄───────── runner      (Event, the journal)
+//! ◄─────────────── status.json             ◄───────── runner      (Status, the heartbeat)
+//! ◄─────────────── messages/<name>.json    ◄───────── agent       (Outgoing)
+//! ◄─────────────── tasks/<name>.json       ◄───────── agent       (TaskRequest)
+//! Reply        ──► replies/<id>.json       ─────────► agent
+//! ```
+
+pub mod clip;
+pub mod config;
+pub mod event;
+pub mod exit;
+pub mod id;
+pub mod input;
+pub mod limits;
+pub mod name;
+pub mod outgoing;
+pub mod paths;
+pub mod reply;
+pub mod status;
+pub mod task;
+
+/// Generation of the protocol that this build speaks.
+///
+/// Rises only when an older peer could misread what a newer one writes; new optional fields do not raise it.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The oldest generation that this build still understands.
+pub const OLDEST_SUPPORTED_VERSION: u32 = 1;

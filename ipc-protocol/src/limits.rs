@@ -1,0 +1,48 @@
+//! Every bound of the protocol, named once. Units are in the names or in the first sentence.
+
+use std::time::Duration;
+
+/// Largest message file in bytes. A larger one is dead-lettered unread.
+pub const MAX_MESSAGE_BYTES: u64 = 1024 * 1024;
+
+/// Largest text of one `message` input in bytes after joining its parts; a prompt beyond it is refused on the host.
+pub const MAX_INPUT_TEXT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Largest encoded part of a long input in bytes: leaves room in [`MAX_MESSAGE_BYTES`] for the rest of the body.
+pub const MAX_INPUT_PART_BYTES: usize = 900 * 1024;
+
+/// Deepest nesting of JSON that is accepted (the default recursion limit of `serde_json`).
+pub const MAX_JSON_DEPTH: usize = 128;
+
+/// A journal segment is closed at the first line end at or beyond this many bytes.
+pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Longest journal line in bytes; the host treats a longer one as an attack and stops reading that journal.
+pub const MAX_LINE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Longest text value in an event in bytes; the rest is cut and the full length given.
+pub const MAX_TEXT_BYTES: usize = 256 * 1024;
+
+/// Longest short value (a name, an id of the agent's, a model, a step's detail) in bytes.
+pub const MAX_SHORT_BYTES: usize = 4 * 1024;
+
+/// Journal segments that may wait unread before the runner stops reading its agent (back-pressure).
+pub const MAX_UNREAD_SEGMENTS: usize = 16;
+
+/// Files in one container-written folder that the host looks at in one scan.
+pub const MAX_SCAN_FILES: usize = 1024;
+
+/// Container-written files that the host takes from one session in one second; the rest waits.
+pub const MAX_FILES_PER_SECOND: u32 = 200;
+
+/// Files in a session's dead-letter folder; beyond it the oldest are removed.
+pub const MAX_DEAD_LETTERS: usize = 256;
+
+/// Longest message id in characters.
+pub const MAX_ID_CHARS: usize = 64;
+
+/// How often the runner rewrites `status.json`.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// The slow re-scan that backs up file events.
+pub const RESCAN: Duration = Duration::from_secs(1);

@@ -1,0 +1,1 @@
+//! Behaviours of aigo against a real engine.
