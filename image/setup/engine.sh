@@ -76,15 +76,6 @@ installed_is_new_enough() {
     version="$(dockerd_version)" && [ -n "$version" ] && version_at_least "$version" "$AIGO_MIN_ENGINE"
 }
 
-# debian_mirror: the archive that this host uses, so that a company's mirror is used here too.
-debian_mirror() {
-    local uri
-    # shellcheck disable=SC2016  # apt expands these, not the shell
-    uri="$(apt-get indextargets --format '$(SITE) $(ORIGIN) $(LABEL) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
-        sed -n 's/ Debian Debian main$//p' | head -n 1)"
-    printf '%s\n' "${uri:-http://deb.debian.org/debian}"
-}
-
 apt_update() {
     # An unreachable third-party source must not stop us: what is missing shows in the install.
     apt-get update -qq -o Acquire::Retries=3 >/dev/null || say "warning: apt-get update reported errors; going on"

@@ -63,3 +63,21 @@ need_value() {
         exit 2
     }
 }
+
+# debian_mirror: the archive that this Debian host uses, so that a company's mirror is used by us too.
+debian_mirror() {
+    local uri
+    # shellcheck disable=SC2016  # apt expands these, not the shell
+    uri="$(apt-get indextargets --format '$(SITE) $(ORIGIN) $(LABEL) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
+        sed -n 's/ Debian Debian main$//p' | grep -E '^https?://' | head -n 1)" || true
+    printf '%s\n' "${uri:-http://deb.debian.org/debian}"
+}
+
+# debian_security_mirror: the same for the security archive.
+debian_security_mirror() {
+    local uri
+    # shellcheck disable=SC2016  # apt expands these, not the shell
+    uri="$(apt-get indextargets --format '$(SITE) $(ORIGIN) $(LABEL) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
+        sed -n 's/ Debian Debian-Security main$//p' | grep -E '^https?://' | head -n 1)" || true
+    printf '%s\n' "${uri:-http://deb.debian.org/debian-security}"
+}
