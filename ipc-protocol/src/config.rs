@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::paths::{CONTAINER_IPC_DIR, CONTAINER_WORKSPACE};
+
 /// The environment variable that carries a [`RunnerConfig`].
 pub const CONFIG_ENV: &str = "AIGO_RUNNER_CONFIG";
 
@@ -22,6 +24,40 @@ pub struct RunnerConfig {
     pub preflight_url: Option<String>,
     /// Time between SIGTERM and SIGKILL for the agent at the end, in milliseconds.
     pub term_grace_ms: u64,
+    /// Where things are in the container; only tests outside a container change it.
+    #[serde(default, skip_serializing_if = "Layout::is_standard")]
+    pub layout: Layout,
+}
+
+/// Where the runner finds things: the container's own places unless a test says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Layout {
+    /// The user's folder.
+    pub workspace: String,
+    /// The IPC directory.
+    pub ipc: String,
+    /// The agent's home folder.
+    pub home: String,
+    /// The folder of `passwd`, `group` and `sudoers.d`.
+    pub etc: String,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            workspace: CONTAINER_WORKSPACE.to_owned(),
+            ipc: CONTAINER_IPC_DIR.to_owned(),
+            home: "/home/agent".to_owned(),
+            etc: "/etc".to_owned(),
+        }
+    }
+}
+
+impl Layout {
+    fn is_standard(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whom the agent runs as.

@@ -146,7 +146,7 @@ pub enum EventKind {
         #[serde(flatten)]
         body: ClippedText,
     },
-    /// Tokens of one answer of the model.
+    /// Tokens that a model used since its last `usage`; their sum is what the session used.
     Usage {
         /// The model.
         #[serde(default, skip_serializing_if = "Option::is_none")]
