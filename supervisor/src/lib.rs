@@ -1,1 +1,2 @@
 //! The host side of aigo.
+pub mod engine;

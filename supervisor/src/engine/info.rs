@@ -1,0 +1,123 @@
+//! Who answers, and what it can do on this machine.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// The kinds of engine that aigo can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    Docker,
+}
+
+impl Backend {
+    /// Every backend, in the order in which they are tried.
+    pub const ALL: [Backend; 1] = [Backend::Docker];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Docker => "docker",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no backend's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is no container engine that aigo knows; allowed: auto, docker")]
+pub struct UnknownBackend {
+    pub value: String,
+}
+
+impl FromStr for Backend {
+    type Err = UnknownBackend;
+
+    fn from_str(value: &str) -> Result<Self, Self::Err> {
+        Backend::ALL
+            .into_iter()
+            .find(|backend| backend.name() == value)
+            .ok_or_else(|| UnknownBackend { value: value.to_owned() })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupVersion {
+    V1,
+    V2,
+    /// The engine does not say.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    Cgroupfs,
+    Systemd,
+    /// No cgroups: no limit of a container is enforced.
+    None,
+}
+
+/// Which limits the engine says that the kernel can enforce here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LimitSupport {
+    pub memory: bool,
+    /// Without it a container may use swap beyond its memory limit.
+    pub swap: bool,
+    pub cpu: bool,
+    pub pids: bool,
+}
+
+/// How containers reach the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Networking {
+    /// The host's address on the engine's default bridge; `None` where the engine hides it behind a VM. A network of
+    /// our own has its own: [`Network::gateway`](super::Network::gateway).
+    pub host_gateway: Option<IpAddr>,
+    /// What a person would have to add to a `run` command line to reach the host by the name `host-gateway`.
+    pub extra_run_args: Vec<String>,
+}
+
+/// An engine that answers and is good enough.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineInfo {
+    pub backend: Backend,
+    pub version: String,
+    /// The wire version that we speak with it.
+    pub api_version: String,
+    /// Where it answers.
+    pub endpoint: String,
+    pub cgroup_version: CgroupVersion,
+    pub cgroup_driver: CgroupDriver,
+    pub limits: LimitSupport,
+    pub os: String,
+    /// What the engine calls its machine's architecture (`x86_64`, `aarch64`).
+    pub architecture: String,
+    pub kernel: String,
+    /// Processors and bytes of memory that the engine has.
+    pub cpus: u32,
+    pub memory: u64,
+    pub rootless: bool,
+    /// As the engine says them: `name=seccomp,profile=builtin`, …
+    pub security_options: Vec<String>,
+    pub storage_driver: String,
+    /// Where images and containers are kept, on the engine's machine.
+    pub root_dir: PathBuf,
+    pub networking: Networking,
+    /// One line for people.
+    pub message: String,
+    /// What the engine warns of.
+    pub warnings: Vec<String>,
+}
