@@ -1,2 +1,18 @@
-//! The host side of aigo.
+//! The host side of aigo: a library, and the `aigo` binary on top of it.
+//!
+//! ```text
+//! cli ─► request ─► policy ─► Permit ─► plan ─► LaunchPlan ─► engine ─► container ─► runner ─► agent
+//!                      pure                pure        effects                        │
+//!          session (driver, machine) ◄───────── ipc files, engine events, timers ─────┘
+//!             └─► store ─► readers                       proxy ◄── the agent's model requests
+//! ```
+
+pub mod dirs;
 pub mod engine;
+pub mod plan;
+pub mod policy;
+pub mod request;
+pub mod session;
+pub mod store;
+pub mod units;
+pub mod workspace;

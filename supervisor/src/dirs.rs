@@ -1,0 +1,138 @@
+//! Where aigo keeps its things: the system's folders as root service, the XDG ones for people.
+//!
+//! `--data-dir` (or `AIGO_DATA_DIR`) moves everything, which is also how tests live side by side.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The data directory and what is in it.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+/// The data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirError {
+    /// Neither `--data-dir`, nor `XDG_DATA_HOME`, nor `HOME`.
+    #[error("no data directory: neither HOME nor XDG_DATA_HOME is set; name one with --data-dir")]
+    Unknown,
+    /// It cannot be made or read.
+    #[error("cannot use the data directory {path}; name another one with --data-dir")]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Opens the given folder, or the person's own: `$XDG_DATA_HOME/aigo`, else `~/.local/share/aigo`. It is made with
+    /// mode 0700 where it is missing: it holds transcripts.
+    pub fn open(given: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Self, DirError> {
+        let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let root = match given {
+            Some(path) => {
+                std::path::absolute(path).map_err(|source| DirError::Unusable { path: path.to_owned(), source })?
+            }
+            None => absolute("XDG_DATA_HOME")
+                .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+                .ok_or(DirError::Unknown)?
+                .join("aigo"),
+        };
+        let unusable = |source| DirError::Unusable { path: root.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&root).map_err(unusable)?;
+        // What was validated is what is used: later joins start from the canonical path.
+        let root = root.canonicalize().map_err(unusable)?;
+        let dirs = Self { root };
+        for folder in [dirs.sessions(), dirs.logs()] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unusable)?;
+        }
+        fs::set_permissions(&dirs.root, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
+        Ok(dirs)
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.root.join("aigo.db")
+    }
+
+    /// Logs of image builds.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// One folder a session.
+    pub fn sessions(&self) -> PathBuf {
+        self.root.join("sessions")
+    }
+
+    /// The folder of one session.
+    pub fn session(&self, id: &crate::session::SessionId) -> SessionDir {
+        SessionDir { root: self.sessions().join(id.as_str()) }
+    }
+}
+
+/// The folder of one session; gone when the session is.
+#[derive(Clone, Debug)]
+pub struct SessionDir {
+    root: PathBuf,
+}
+
+impl SessionDir {
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Mounted into the container as `/workspace/ipc`.
+    pub fn ipc(&self) -> PathBuf {
+        self.root.join("ipc")
+    }
+
+    /// Refused files of the container's; the container cannot see it.
+    pub fn dead_letters(&self) -> PathBuf {
+        self.root.join("dead-letters")
+    }
+
+    /// Locked by the process that owns the session for as long as it lives.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// Where the owner listens for `aigo stop`, `send` and `interrupt`.
+    pub fn control_socket(&self) -> PathBuf {
+        self.root.join("control")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xdg_then_home_then_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let env = |set: Vec<(&'static str, String)>| {
+            move |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone())
+        };
+        let xdg = DataDir::open(None, env(vec![("XDG_DATA_HOME", at("x")), ("HOME", at("h"))])).unwrap();
+        assert!(xdg.root().ends_with("x/aigo"));
+        let home = DataDir::open(None, env(vec![("XDG_DATA_HOME", "relative".into()), ("HOME", at("h"))])).unwrap();
+        assert!(home.root().ends_with("h/.local/share/aigo"));
+        assert_eq!(fs::metadata(home.root()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(matches!(DataDir::open(None, env(vec![])), Err(DirError::Unknown)));
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(matches!(DataDir::open(Some(&dir.path().join("file")), env(vec![])), Err(DirError::Unusable { .. })));
+    }
+}

@@ -1,0 +1,254 @@
+//! How it is done: a pure translation of a permit into what the engine is asked and the runner told.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipc_protocol::PROTOCOL_VERSION;
+use ipc_protocol::config::{AgentSpec, CONFIG_ENV, Identity, Layout, RunnerConfig};
+use ipc_protocol::paths::{CONTAINER_EXTRA_DIR, CONTAINER_IPC_DIR, CONTAINER_WORKSPACE};
+
+use crate::dirs::SessionDir;
+use crate::engine;
+use crate::engine::{ContainerSpec, Labels, Mount, Network, NetworkAttachment, NetworkSpec};
+use crate::policy::Permit;
+use crate::request::{AgentRequest, RunAs};
+use crate::session::SessionId;
+use crate::session::machine::{Ends, Rules};
+
+/// Marks everything of ours on the engine.
+pub const LABEL_INSTANCE: &str = "aigo.instance";
+/// Names the session that an engine object belongs to.
+pub const LABEL_SESSION: &str = "aigo.session";
+
+/// The name under which containers reach the host's proxies.
+pub const GATEWAY_NAME: &str = "host-gateway";
+/// What stands where a credential would: the proxy replaces it on the host.
+pub const PLACEHOLDER: &str = "CREDENTIAL_PROXY_PLACEHOLDER";
+
+/// Where the proxy says that it answers.
+const HEALTH_PATH: &str = "/aigo/health";
+
+/// What the agent may do as root of its container: install packages, change owners, run as others. Left out of the
+/// engines' default are NET_RAW (spoofing on the session's network), MKNOD, SETFCAP and NET_BIND_SERVICE.
+const CAPABILITIES: [&str; 8] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"];
+/// Open files of one process: builds need many, and some engines' own defaults are too low.
+const OPEN_FILES: u64 = 65_536;
+/// The agent is killed before the supervisor when the host runs out of memory, see proc(5).
+const OOM_SCORE_ADJ: i16 = 500;
+
+/// A launch that policy has permitted.
+#[derive(Clone, Debug)]
+pub struct LaunchPlan {
+    permit: Permit,
+    id: SessionId,
+    labels: Labels,
+    ipc_dir: PathBuf,
+}
+
+impl LaunchPlan {
+    /// Plans what was permitted.
+    pub fn new(permit: Permit, id: SessionId, instance: &str, folder: &SessionDir) -> Self {
+        let labels = Labels::from([
+            (LABEL_INSTANCE.to_owned(), instance.to_owned()),
+            (LABEL_SESSION.to_owned(), id.to_string()),
+        ]);
+        Self { permit, id, labels, ipc_dir: folder.ipc() }
+    }
+
+    /// The session.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// What was permitted.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// What bounds its life.
+    pub fn rules(&self) -> Rules {
+        let request = self.permit.request();
+        let (ends, can_save) = match request.agent {
+            AgentRequest::Claude(_) => (Ends::WhenAnswered, true),
+            AgentRequest::Command { .. } => (Ends::WhenTaken, false),
+        };
+        let ends = if request.keep_open { Ends::WhenTold } else { ends };
+        Rules { timeout: request.timeout, idle_timeout: request.idle_timeout, graces: request.graces, ends, can_save }
+    }
+
+    /// Whom the agent runs as, and to whom the folders made for it belong.
+    pub fn identity(&self) -> Identity {
+        match self.permit.request().run_as {
+            RunAs::Root => Identity { uid: 0, gid: 0 },
+            RunAs::Owner => {
+                let folder = &self.permit.facts().workspace;
+                Identity { uid: folder.uid, gid: folder.gid }
+            }
+        }
+    }
+
+    /// Mount points that have to exist in the workspace, relative to it.
+    pub fn mount_points(&self) -> Vec<PathBuf> {
+        let extra = self.permit.request().mounts.iter().map(|mount| PathBuf::from("extra").join(&mount.name));
+        std::iter::once(PathBuf::from("ipc")).chain(extra).collect()
+    }
+
+    /// The session's network: a way out by NAT, nobody else on it.
+    pub fn network(&self) -> NetworkSpec {
+        NetworkSpec { name: format!("aigo-{}", self.id), labels: self.labels.clone(), internal: false, subnet: None }
+    }
+
+    /// The container on that network.
+    pub fn container(&self, network: &Network) -> ContainerSpec {
+        let request = self.permit.request();
+        let mut spec = ContainerSpec::new(format!("aigo-{}", self.id), &request.image);
+        spec.labels = self.labels.clone();
+        spec.env = self.environment();
+        spec.mounts = self.mounts();
+        spec.network = NetworkAttachment::Network { network: network.name.clone(), address: None };
+        spec.extra_hosts = BTreeMap::from([(GATEWAY_NAME.to_owned(), IpAddr::V4(network.gateway))]);
+        spec.limits = engine::Limits {
+            nano_cpus: Some(u64::from(request.limits.cpus.0) * 1_000_000),
+            memory: Some(request.limits.memory),
+            pids: Some(request.limits.pids),
+            nofile: Some(OPEN_FILES),
+            shm: None,
+        };
+        spec.cap_add = CAPABILITIES.iter().map(ToString::to_string).collect();
+        // The runner starts as root to prepare the container, then gives the agent to the folder's owner.
+        spec.user = Some("0:0".to_owned());
+        spec.working_dir = Some(CONTAINER_WORKSPACE.to_owned());
+        spec.hostname = Some("aigo".to_owned());
+        spec.stop_timeout = request.graces.term;
+        spec.oom_score_adj = Some(OOM_SCORE_ADJ);
+        spec
+    }
+
+    fn mounts(&self) -> Vec<Mount> {
+        let request = self.permit.request();
+        let facts = self.permit.facts();
+        let workspace = Mount::bind(&facts.workspace.canonical, CONTAINER_WORKSPACE, request.workspace_read_only);
+        let ipc = Mount::bind(&self.ipc_dir, CONTAINER_IPC_DIR, false);
+        // The canonical path that was judged is the one that is mounted.
+        let extra = request.mounts.iter().zip(&facts.mounts).map(|(mount, folder)| {
+            Mount::bind(&folder.canonical, format!("{CONTAINER_EXTRA_DIR}/{}", mount.name), mount.read_only)
+        });
+        [workspace, ipc].into_iter().chain(extra).collect()
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        let request = self.permit.request();
+        let mut env = request.env.clone();
+        if self.permit.facts().model {
+            env.insert("ANTHROPIC_API_KEY".into(), PLACEHOLDER.into());
+            env.insert("ANTHROPIC_BASE_URL".into(), self.proxy_url());
+        }
+        // Plain data without maps with odd keys: encoding it cannot fail.
+        let config = serde_json::to_string(&self.runner_config()).unwrap_or_default();
+        env.insert(CONFIG_ENV.into(), config);
+        env
+    }
+
+    fn proxy_url(&self) -> String {
+        format!("http://{GATEWAY_NAME}:{}", self.permit.request().proxy_port)
+    }
+
+    fn runner_config(&self) -> RunnerConfig {
+        let request = self.permit.request();
+        let agent = match &request.agent {
+            AgentRequest::Claude(claude) => AgentSpec::Claude {
+                model: claude.model.clone(),
+                conversation: conversation(&self.id),
+                resume: false,
+                max_turns: claude.max_turns,
+                append_system_prompt: claude.append_system_prompt.clone(),
+                project_settings: claude.project_settings,
+            },
+            AgentRequest::Command { argv, output } => AgentSpec::Command { argv: argv.clone(), output: *output },
+        };
+        RunnerConfig {
+            version: PROTOCOL_VERSION,
+            session: self.id.to_string(),
+            identity: self.identity(),
+            preflight_url: self.permit.facts().model.then(|| format!("{}{HEALTH_PATH}", self.proxy_url())),
+            term_grace_ms: u64::try_from(request.graces.term.as_millis()).unwrap_or(u64::MAX),
+            agent,
+            layout: Layout::default(),
+        }
+    }
+}
+
+/// The conversation's UUID, derived from the session's id: version 8 of RFC 9562, whose bits are the maker's own.
+fn conversation(id: &SessionId) -> String {
+    let mut bytes = [0; 16];
+    for (byte, digits) in bytes.iter_mut().zip(id.as_str().as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).unwrap_or("00");
+        *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy;
+    use crate::request::MountRequest;
+
+    fn plan() -> LaunchPlan {
+        let mut request = policy::tests::request();
+        request.mounts = vec![MountRequest { host: "/data".into(), name: "data".into(), read_only: true }];
+        request.env = BTreeMap::from([("LANG".into(), "C.UTF-8".into())]);
+        let mut facts = policy::tests::facts();
+        facts.mounts = vec![policy::tests::folder("/data")];
+        let permit = policy::judge(request, facts).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = crate::dirs::DataDir::open(Some(dir.path()), |_| None).unwrap();
+        let id: SessionId = "0123456789ab".parse().unwrap();
+        let folder = dirs.session(&id);
+        LaunchPlan::new(permit, id, "instance", &folder)
+    }
+
+    fn network() -> Network {
+        Network {
+            id: engine::NetworkId("n".into()),
+            name: "aigo-0123456789ab".into(),
+            labels: Labels::new(),
+            internal: false,
+            subnet: "10.9.0.0/24".parse().unwrap(),
+            gateway: [10, 9, 0, 1].into(),
+        }
+    }
+
+    #[test]
+    fn the_environment_holds_what_the_plan_names_and_no_key() {
+        let spec = plan().container(&network());
+        let names: Vec<&str> = spec.env.keys().map(String::as_str).collect();
+        assert_eq!(names, [CONFIG_ENV, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "LANG"]);
+        assert_eq!(spec.env["ANTHROPIC_API_KEY"], PLACEHOLDER);
+        assert_eq!(spec.env["ANTHROPIC_BASE_URL"], "http://host-gateway:3001");
+        let config: RunnerConfig = serde_json::from_str(&spec.env[CONFIG_ENV]).unwrap();
+        assert_eq!(config.identity, Identity { uid: 1000, gid: 1000 });
+        let AgentSpec::Claude { conversation, .. } = config.agent else { panic!("not claude") };
+        assert_eq!(conversation, "01234567-89ab-8000-8000-000000000000");
+    }
+
+    #[test]
+    fn every_limit_is_set_and_no_privilege() {
+        let spec = plan().container(&network());
+        assert!(spec.limits.memory.is_some() && spec.limits.pids.is_some() && spec.limits.nano_cpus.is_some());
+        assert!(!spec.security.privileged && spec.security.devices.is_empty());
+        assert!(!spec.cap_add.iter().any(|cap| ["NET_RAW", "SYS_ADMIN", "NET_ADMIN"].contains(&cap.as_str())));
+        assert_eq!(spec.extra_hosts[GATEWAY_NAME], IpAddr::from([10, 9, 0, 1]));
+    }
+
+    #[test]
+    fn what_was_judged_is_what_is_mounted() {
+        let plan = plan();
+        let targets: Vec<(String, bool)> =
+            plan.container(&network()).mounts.into_iter().map(|m| (m.target, m.read_only)).collect();
+        let expected = [("/workspace", false), ("/workspace/ipc", false), ("/workspace/extra/data", true)];
+        assert_eq!(targets, expected.map(|(target, ro)| (target.to_owned(), ro)));
+        assert_eq!(plan.mount_points(), ["ipc", "extra/data"].map(PathBuf::from));
+    }
+}

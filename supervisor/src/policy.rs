@@ -1,0 +1,171 @@
+//! May this be done? A pure judgement: request and facts in, [`Permit`] or all reasons against it out.
+//!
+//! A [`Permit`] can only be made here, and a [`crate::plan::LaunchPlan`] only from a permit: nothing is launched unjudged.
+
+pub mod env;
+pub mod image_name;
+pub mod path;
+
+use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
+
+use crate::request::{AgentRequest, SessionRequest};
+use crate::workspace::facts::FolderFacts;
+
+/// Smallest memory that the engines accept (6 MiB, see `docker run --memory`); the runner alone fits well in it.
+const MIN_MEMORY: u64 = 6 << 20;
+/// Fewest processes with which the runner and an agent start.
+const MIN_PIDS: u32 = 16;
+
+/// What the judgement rests on; gathered just before it, and what is then used.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The user's folder.
+    pub workspace: FolderFacts,
+    /// The folders of [`SessionRequest::mounts`], in order.
+    pub mounts: Vec<FolderFacts>,
+    /// Our own folders: never mounted.
+    pub own_folders: Vec<std::path::PathBuf>,
+    /// Something answers for a model: an upstream with a credential, or a replay.
+    pub model: bool,
+    /// Real credentials of the host: never handed on by `--env`.
+    pub secrets: Vec<secrecy::SecretString>,
+}
+
+/// A request that was judged and may be carried out.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    request: SessionRequest,
+    facts: Facts,
+}
+
+impl Permit {
+    /// What was asked for.
+    pub fn request(&self) -> &SessionRequest {
+        &self.request
+    }
+
+    /// What it was judged by.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+/// Why a request may not be carried out: every reason, so that one round mends them all.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{}", reasons.join("\n"))]
+pub struct Denied {
+    /// Sentences.
+    pub reasons: Vec<String>,
+}
+
+/// Judges a request.
+pub fn judge(request: SessionRequest, facts: Facts) -> Result<Permit, Denied> {
+    let mut reasons = Vec::new();
+    workspace(&request, &facts, &mut reasons);
+    mounts(&request, &facts, &mut reasons);
+    limits(&request, &mut reasons);
+    if let Err(error) = image_name::check(&request.image) {
+        reasons.push(error.to_string());
+    }
+    for (name, value) in &request.env {
+        if let Err(error) = env::check(name, value, &facts.secrets) {
+            reasons.push(error.to_string());
+        }
+    }
+    agent(&request, &facts, &mut reasons);
+    if reasons.is_empty() { Ok(Permit { request, facts }) } else { Err(Denied { reasons }) }
+}
+
+fn workspace(request: &SessionRequest, facts: &Facts, reasons: &mut Vec<String>) {
+    let folder = &facts.workspace;
+    let shown = folder.canonical.display();
+    if let Err(error) = path::check(&folder.canonical, &facts.own_folders) {
+        reasons.push(format!("workspace {shown}: {error}"));
+    }
+    if !folder.is_dir {
+        reasons.push(format!("workspace {shown} is not a folder"));
+    } else if !folder.readable {
+        reasons.push(format!("workspace {shown} cannot be read; run aigo as its owner, or change its mode"));
+    } else if !folder.writable {
+        reasons.push(format!(
+            "workspace {shown} cannot be written to: its mount points have to be made in it; run aigo as its owner, or \
+             copy it to a folder of your own"
+        ));
+    }
+    if folder.has_ipc && !request.cover_ipc {
+        reasons.push(format!(
+            "workspace {shown} has a folder `ipc` of its own, which the session's would cover; rename it, or let it be \
+             covered while the session lasts with --cover-ipc"
+        ));
+    }
+    if folder.has_extra && !request.mounts.is_empty() && !request.cover_ipc {
+        // Single names under `extra` are covered, never the whole folder; say so only where one would be.
+        for mount in &request.mounts {
+            if folder.canonical.join("extra").join(&mount.name).exists() {
+                reasons.push(format!(
+                    "workspace {shown} has `extra/{}` of its own, which a mount would cover; give the mount another name",
+                    mount.name
+                ));
+            }
+        }
+    }
+}
+
+fn mounts(request: &SessionRequest, facts: &Facts, reasons: &mut Vec<String>) {
+    for (index, (mount, folder)) in request.mounts.iter().zip(&facts.mounts).enumerate() {
+        let shown = folder.canonical.display();
+        if let Err(error) = path::check(&folder.canonical, &facts.own_folders) {
+            reasons.push(format!("mount {shown}: {error}"));
+        }
+        if !folder.is_dir {
+            reasons.push(format!("mount {shown} is not a folder"));
+        }
+        if let Err(error) = path::check_name(&mount.name) {
+            reasons.push(format!("mount {shown}: {error}"));
+        }
+        if request.mounts[..index].iter().any(|other| other.name == mount.name) {
+            reasons.push(format!("two mounts are named `{}`; name them apart with HOST:NAME", mount.name));
+        }
+    }
+}
+
+fn limits(request: &SessionRequest, reasons: &mut Vec<String>) {
+    if request.limits.memory < MIN_MEMORY {
+        reasons.push(format!("--memory {} is below the engines' least, 6m", request.limits.memory));
+    }
+    if request.limits.pids < MIN_PIDS {
+        reasons
+            .push(format!("--pids {} is below the least with which an agent starts, {MIN_PIDS}", request.limits.pids));
+    }
+}
+
+fn agent(request: &SessionRequest, facts: &Facts, reasons: &mut Vec<String>) {
+    if request.agent.needs_model() && !facts.model {
+        reasons.push(
+            "no credential for the model: set ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or CLAUDE_CODE_OAUTH_TOKEN in \
+             aigo's environment (it stays on the host), or answer from a script with --replay FILE"
+                .to_owned(),
+        );
+    }
+    match &request.agent {
+        AgentRequest::Command { argv, .. } if argv.is_empty() => {
+            reasons.push("there is no command to run; give it after `--`".to_owned());
+        }
+        AgentRequest::Claude(_) | AgentRequest::Command { .. } => {}
+    }
+    if let Some(prompt) = &request.prompt {
+        if prompt.trim().is_empty() {
+            reasons.push("the prompt is empty".to_owned());
+        }
+        if prompt.len() > MAX_INPUT_TEXT_BYTES {
+            reasons.push(format!(
+                "the prompt has {} bytes, more than the {MAX_INPUT_TEXT_BYTES} that one message may have; put the text \
+                 into a file of the workspace and name it",
+                prompt.len()
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,602 @@
+//! A session's life as a pure function: [`Machine::step`] takes an input and the time, and returns effects.
+//!
+//! Time is the duration since the session was asked for, on the monotonic clock: a host that slept did not let it pass,
+//! so nobody is timed out for the laptop's lid.
+//!
+//! Every end that we ask for goes down one ladder, from the stage that fits; each stage has its own grace:
+//!
+//! ```text
+//! timeout, idle timeout   save ──► close ──► term ──► kill        (save only where the agent can take a message)
+//! close with a grace               close ──► term ──► kill
+//! close, end of a one-shot         close                          (the wall timeout still bounds it)
+//! cancel                                              kill
+//! ```
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use ipc_protocol::event::{ClosingReason, EventKind, StepState, TurnOutcome};
+use ipc_protocol::exit::RunnerExit;
+
+use super::event::HostEvent;
+use super::status::{EndReason, Ending, Status};
+
+/// Tool calls that are watched at once; beyond it new ones are not counted as activity (a hostile journal).
+const MAX_TRACKED: usize = 4096;
+
+/// How long the engine may take to report the end of a container that was killed.
+const KILL_REPORT: Duration = Duration::from_secs(20);
+
+/// How long the runner may take from the container's start to `ready`; its own phases have tighter bounds.
+pub const READY_LIMIT: Duration = Duration::from_secs(60);
+
+/// The id of the message that asks the agent to save its work; there is at most one in a session.
+pub const NOTICE_ID: &str = "aigo-save";
+
+/// Duration since the session was asked for.
+pub type At = Duration;
+
+/// What bounds a session.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rules {
+    /// Longest life; none = unbounded.
+    pub timeout: Option<Duration>,
+    /// Longest silence with nothing in flight; none = unbounded.
+    pub idle_timeout: Option<Duration>,
+    /// The graces of the ladder.
+    pub graces: Graces,
+    /// When the session closes by itself.
+    pub ends: Ends,
+    /// The agent can be asked to save its work.
+    pub can_save: bool,
+}
+
+/// The graces of the ladder's stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Graces {
+    /// From the request to save to `_close`.
+    pub save: Duration,
+    /// From `_close` to SIGTERM.
+    pub close: Duration,
+    /// From SIGTERM to kill.
+    pub term: Duration,
+}
+
+impl Default for Graces {
+    fn default() -> Self {
+        // Save: one model answer and one tool call. Close: the agent's own end. Term: as `docker stop`.
+        Self { save: Duration::from_secs(30), close: Duration::from_secs(10), term: Duration::from_secs(10) }
+    }
+}
+
+/// When a session closes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ends {
+    /// When everything that was sent has been answered by a finished turn.
+    WhenAnswered,
+    /// As soon as everything that was sent has been taken: the program then sees the end of its input.
+    WhenTaken,
+    /// Only when told.
+    WhenTold,
+}
+
+/// What the machine learns.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The container runs.
+    Launched,
+    /// The runner says something.
+    Runner(&'a EventKind),
+    /// A message was written to the runner's mailbox.
+    Sent(&'a str),
+    /// An agent's question for its people was stored, or answered.
+    QuestionPending(bool),
+    /// Somebody wants something.
+    Command(Command),
+    /// How many model requests the proxy is carrying for the session.
+    ModelRequests(usize),
+    /// Whether a person is attached.
+    Attached(bool),
+    /// The container is gone.
+    Exited(&'a ExitFacts),
+    /// The engine does not answer any more.
+    EngineLost(&'a str),
+    /// Time has passed.
+    Tick,
+}
+
+/// What somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Stop the turn.
+    Interrupt,
+    /// End gracefully; with a grace, go down the ladder after it.
+    Close {
+        /// None: as long as it takes.
+        grace: Option<Duration>,
+        /// Who, in words.
+        by: String,
+    },
+    /// End now.
+    Cancel {
+        /// Who, in words.
+        by: String,
+    },
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a handful at a time, consumed at once")]
+pub enum Effect {
+    /// Tell the readers.
+    Tell(HostEvent),
+    /// Put a message that did not come from a person into the mailbox, under the id [`NOTICE_ID`].
+    SendNotice(&'static str),
+    /// Put an interrupt into the mailbox.
+    SendInterrupt,
+    /// Put `_close` into the mailbox.
+    WriteClose,
+    /// SIGTERM to the container.
+    Term,
+    /// SIGKILL to the container.
+    Kill,
+    /// The session is over.
+    Finish(Ending),
+}
+
+/// What is known about a container that is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExitFacts {
+    /// Its exit code; none if the engine does not know it.
+    pub code: Option<i64>,
+    /// The kernel killed PID 1 or a child for memory, as far as the engine or the cgroup know.
+    pub out_of_memory: bool,
+    /// A process could not be made for the bound on processes.
+    pub pids_exhausted: bool,
+    /// The disk that holds the IPC directory is full.
+    pub disk_full: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Intent {
+    Drain,
+    Close,
+    Wall,
+    Idle,
+    Cancel(String),
+    NotReady,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Save { until: At },
+    Close { until: Option<At> },
+    Term { until: At },
+    Kill { until: At },
+}
+
+/// The state of one session.
+#[derive(Debug)]
+pub struct Machine {
+    rules: Rules,
+    status: Status,
+    launched_at: Option<At>,
+    ready: bool,
+    last_activity: At,
+    tools: HashSet<String>,
+    model_requests: usize,
+    attached: bool,
+    question_pending: bool,
+    unaccepted: HashSet<String>,
+    unanswered: HashSet<String>,
+    intent: Option<Intent>,
+    stage: Option<Stage>,
+    failed_step: Option<(String, String)>,
+    agent_exit: Option<(Option<i32>, Option<i32>)>,
+    closing: Option<ClosingReason>,
+    last_turn: Option<(TurnOutcome, String)>,
+}
+
+impl Machine {
+    /// A session that is being brought up.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            status: Status::Provisioning,
+            launched_at: None,
+            ready: false,
+            last_activity: At::ZERO,
+            tools: HashSet::new(),
+            model_requests: 0,
+            attached: false,
+            question_pending: false,
+            unaccepted: HashSet::new(),
+            unanswered: HashSet::new(),
+            intent: None,
+            stage: None,
+            failed_step: None,
+            agent_exit: None,
+            closing: None,
+            last_turn: None,
+        }
+    }
+
+    /// Where it is in its life.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// New messages are taken: not after `_close`.
+    pub fn takes_input(&self) -> bool {
+        let closing = match self.stage {
+            None | Some(Stage::Save { .. }) => false,
+            Some(Stage::Close { .. } | Stage::Term { .. } | Stage::Kill { .. }) => true,
+        };
+        !closing && !self.status.is_terminal() && self.closing.is_none()
+    }
+
+    /// When [`Input::Tick`] is due next.
+    pub fn next_deadline(&self) -> Option<At> {
+        if self.status.is_terminal() {
+            return None;
+        }
+        let stage = match self.stage {
+            Some(Stage::Save { until } | Stage::Term { until } | Stage::Kill { until }) => Some(until),
+            Some(Stage::Close { until }) => until,
+            None => None,
+        };
+        [stage, self.wall_deadline(), self.idle_deadline(), self.ready_deadline()].into_iter().flatten().min()
+    }
+
+    /// What follows from `input` at `now`.
+    pub fn step(&mut self, now: At, input: Input<'_>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.status.is_terminal() {
+            return effects;
+        }
+        match input {
+            Input::Launched => {
+                self.launched_at = Some(now);
+                self.last_activity = now;
+            }
+            Input::Runner(event) => self.on_runner(now, event, &mut effects),
+            Input::Sent(id) => {
+                self.last_activity = now;
+                self.unaccepted.insert(id.to_owned());
+                self.unanswered.insert(id.to_owned());
+            }
+            Input::QuestionPending(pending) => {
+                self.last_activity = now;
+                self.question_pending = pending;
+            }
+            Input::Command(command) => self.on_command(now, command, &mut effects),
+            Input::ModelRequests(count) => {
+                if count != self.model_requests {
+                    self.last_activity = now;
+                }
+                self.model_requests = count;
+            }
+            Input::Attached(attached) => {
+                self.last_activity = now;
+                self.attached = attached;
+            }
+            Input::Exited(facts) => {
+                let ending = self.ending(facts);
+                self.finish(ending, &mut effects);
+            }
+            Input::EngineLost(why) => {
+                self.finish(Ending::because(EndReason::EngineLost, why), &mut effects);
+            }
+            Input::Tick => self.on_tick(now, &mut effects),
+        }
+        self.maybe_drain(now, &mut effects);
+        effects
+    }
+
+    fn on_runner(&mut self, now: At, event: &EventKind, effects: &mut Vec<Effect>) {
+        match event {
+            EventKind::SetupStep { step, state: StepState::Failed, detail } => {
+                let name = serde_json::to_value(step).ok().and_then(|v| v.as_str().map(str::to_owned));
+                self.failed_step = Some((name.unwrap_or_default(), detail.clone().unwrap_or_default()));
+            }
+            EventKind::RunnerStarted { .. } | EventKind::SetupStep { .. } | EventKind::AgentStarted { .. } => {}
+            EventKind::Ready {} => {
+                self.ready = true;
+                if self.status == Status::Provisioning {
+                    self.set_status(Status::Running, effects);
+                }
+            }
+            EventKind::InputAccepted { id } => {
+                self.unaccepted.remove(id);
+            }
+            EventKind::InputDropped { id, .. } => {
+                self.unaccepted.remove(id);
+                self.unanswered.remove(id);
+            }
+            EventKind::ToolCall { call_id, .. } => {
+                if self.tools.len() < MAX_TRACKED {
+                    self.tools.insert(call_id.clone());
+                }
+            }
+            EventKind::ToolResult { call_id, .. } => {
+                self.tools.remove(call_id);
+            }
+            EventKind::TurnFinished(turn) => {
+                self.tools.clear();
+                self.last_turn = Some((turn.outcome, turn.body.text.clone()));
+                if turn.inputs.is_empty() && !turn.unsolicited {
+                    // The agent did not say whom it answered: everything that it had taken by then.
+                    let unaccepted = &self.unaccepted;
+                    self.unanswered.retain(|id| unaccepted.contains(id));
+                }
+                for id in &turn.inputs {
+                    self.unanswered.remove(id);
+                }
+            }
+            EventKind::Closing { reason } => {
+                self.closing = Some(*reason);
+                if matches!(self.status, Status::Provisioning | Status::Running) {
+                    self.set_status(Status::Closing, effects);
+                }
+            }
+            EventKind::AgentExited { code, signal } => self.agent_exit = Some((*code, *signal)),
+            EventKind::TurnStarted { .. }
+            | EventKind::Text { .. }
+            | EventKind::Thought { .. }
+            | EventKind::Usage { .. }
+            | EventKind::Output { .. }
+            | EventKind::Question { .. }
+            | EventKind::Warning { .. }
+            | EventKind::RunnerExiting { .. }
+            | EventKind::Raw { .. } => {}
+        }
+        self.last_activity = now;
+    }
+
+    fn on_command(&mut self, now: At, command: Command, effects: &mut Vec<Effect>) {
+        match command {
+            Command::Interrupt => {
+                self.last_activity = now;
+                effects.push(Effect::Tell(HostEvent::InterruptSent {}));
+                effects.push(Effect::SendInterrupt);
+            }
+            Command::Close { grace, by } => {
+                // A close without a grace never slows down an end that is already under way.
+                if self.intent.is_some() && grace.is_none() {
+                    return;
+                }
+                effects.push(Effect::Tell(HostEvent::EndRequested { by }));
+                self.intent.get_or_insert(Intent::Close);
+                if self.intent == Some(Intent::Drain) {
+                    self.intent = Some(Intent::Close);
+                }
+                match self.stage {
+                    None | Some(Stage::Save { .. }) => self.enter_close(now, grace, effects),
+                    Some(Stage::Close { until }) => {
+                        let new = grace.map(|grace| now + grace);
+                        self.stage = Some(Stage::Close { until: [until, new].into_iter().flatten().min() });
+                    }
+                    Some(Stage::Term { .. } | Stage::Kill { .. }) => {}
+                }
+            }
+            Command::Cancel { by } => {
+                effects.push(Effect::Tell(HostEvent::EndRequested { by: by.clone() }));
+                // What has timed out stays a timeout: whoever is impatient only shortens the ladder.
+                match self.intent {
+                    Some(Intent::Wall | Intent::Idle | Intent::NotReady) => {}
+                    None | Some(Intent::Drain | Intent::Close | Intent::Cancel(_)) => {
+                        self.intent = Some(Intent::Cancel(by));
+                    }
+                }
+                self.enter_kill(now, effects);
+            }
+        }
+    }
+
+    fn on_tick(&mut self, now: At, effects: &mut Vec<Effect>) {
+        let due = |at: Option<At>| at.is_some_and(|at| at <= now);
+        if due(self.ready_deadline()) {
+            self.begin(now, Intent::NotReady, effects);
+        } else if due(self.wall_deadline()) {
+            self.begin(now, Intent::Wall, effects);
+        } else if due(self.idle_deadline()) {
+            self.begin(now, Intent::Idle, effects);
+        }
+        match self.stage {
+            Some(Stage::Save { until }) if until <= now => {
+                self.enter_close(now, Some(self.rules.graces.close), effects);
+            }
+            Some(Stage::Close { until: Some(until) }) if until <= now => {
+                effects.push(Effect::Tell(HostEvent::Escalation { step: "SIGTERM".into() }));
+                effects.push(Effect::Term);
+                self.stage = Some(Stage::Term { until: now + self.rules.graces.term });
+            }
+            Some(Stage::Term { until }) if until <= now => self.enter_kill(now, effects),
+            Some(Stage::Kill { until }) if until <= now => {
+                let detail =
+                    format!("the engine did not report the container's end within {KILL_REPORT:?} of its kill");
+                self.finish(Ending::because(EndReason::EngineLost, detail), effects);
+            }
+            None | Some(Stage::Save { .. } | Stage::Close { .. } | Stage::Term { .. } | Stage::Kill { .. }) => {}
+        }
+    }
+
+    /// A time limit has passed: warns, and starts the ladder.
+    fn begin(&mut self, now: At, intent: Intent, effects: &mut Vec<Effect>) {
+        let (code, message) = match &intent {
+            Intent::Wall => ("wall_timeout", "the session's timeout has passed"),
+            Intent::Idle => ("idle_timeout", "nothing has happened for the length of the idle timeout"),
+            Intent::NotReady => ("not_ready", "the runner did not become ready in time"),
+            Intent::Drain | Intent::Close | Intent::Cancel(_) => ("ending", "the session is being ended"),
+        };
+        effects.push(Effect::Tell(HostEvent::HostWarning { code: code.into(), message: message.into() }));
+        self.intent = Some(intent);
+        let graces = self.rules.graces;
+        if self.rules.can_save && self.ready && self.takes_input() && !graces.save.is_zero() {
+            self.unaccepted.insert(NOTICE_ID.to_owned());
+            self.unanswered.insert(NOTICE_ID.to_owned());
+            effects.push(Effect::SendNotice(
+                "This session is about to end because its time is up. Save your work now, in a state that someone can \
+                 continue from, and stop.",
+            ));
+            self.stage = Some(Stage::Save { until: now + graces.save });
+        } else {
+            self.enter_close(now, Some(graces.close), effects);
+        }
+    }
+
+    fn enter_close(&mut self, now: At, grace: Option<Duration>, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Tell(HostEvent::Escalation { step: "_close".into() }));
+        effects.push(Effect::WriteClose);
+        self.stage = Some(Stage::Close { until: grace.map(|grace| now + grace) });
+        self.set_status(Status::Closing, effects);
+    }
+
+    fn enter_kill(&mut self, now: At, effects: &mut Vec<Effect>) {
+        if matches!(self.stage, Some(Stage::Kill { .. })) {
+            return;
+        }
+        effects.push(Effect::Tell(HostEvent::Escalation { step: "kill".into() }));
+        effects.push(Effect::Kill);
+        self.stage = Some(Stage::Kill { until: now + KILL_REPORT });
+        self.set_status(Status::Closing, effects);
+    }
+
+    /// Ends a one-shot whose work is done, or a timed-out session that has saved its work.
+    fn maybe_drain(&mut self, now: At, effects: &mut Vec<Effect>) {
+        if self.status.is_terminal() || !self.ready {
+            return;
+        }
+        if let (Some(Stage::Save { .. }), true) = (self.stage, self.unanswered.is_empty()) {
+            self.enter_close(now, Some(self.rules.graces.close), effects);
+            return;
+        }
+        if self.stage.is_some() || self.closing.is_some() {
+            return;
+        }
+        let done = match self.rules.ends {
+            Ends::WhenTold => false,
+            Ends::WhenTaken => self.unaccepted.is_empty(),
+            Ends::WhenAnswered => match self.last_turn {
+                // After an interrupt somebody is about to say what to do instead.
+                None | Some((TurnOutcome::Interrupted, _)) => false,
+                Some((TurnOutcome::Success | TurnOutcome::Error | TurnOutcome::MaxTurns, _)) => {
+                    self.unanswered.is_empty()
+                }
+            },
+        };
+        if done {
+            self.intent = Some(Intent::Drain);
+            effects.push(Effect::WriteClose);
+            self.stage = Some(Stage::Close { until: None });
+            self.set_status(Status::Closing, effects);
+        }
+    }
+
+    fn set_status(&mut self, status: Status, effects: &mut Vec<Effect>) {
+        if self.status != status {
+            self.status = status;
+            effects.push(Effect::Tell(HostEvent::Status { status }));
+        }
+    }
+
+    fn finish(&mut self, ending: Ending, effects: &mut Vec<Effect>) {
+        self.status = ending.reason.status();
+        effects.push(Effect::Finish(ending));
+    }
+
+    fn timed_out_already(&self) -> bool {
+        matches!(self.intent, Some(Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Cancel(_)))
+    }
+
+    fn wall_deadline(&self) -> Option<At> {
+        if self.timed_out_already() { None } else { self.rules.timeout }
+    }
+
+    fn ready_deadline(&self) -> Option<At> {
+        if self.ready || self.intent.is_some() { None } else { self.launched_at.map(|at| at + READY_LIMIT) }
+    }
+
+    fn idle_deadline(&self) -> Option<At> {
+        let busy = !self.tools.is_empty() || self.model_requests > 0 || self.attached || self.question_pending;
+        if busy || !self.ready || self.timed_out_already() {
+            return None;
+        }
+        self.rules.idle_timeout.map(|idle| self.last_activity + idle)
+    }
+
+    /// Why a session whose container is gone has ended.
+    fn ending(&self, facts: &ExitFacts) -> Ending {
+        match &self.intent {
+            Some(Intent::Wall) => {
+                return Ending::because(EndReason::WallTimeout, "the timeout passed before the agent was done");
+            }
+            Some(Intent::Idle) => return Ending::because(EndReason::IdleTimeout, "the session was idle for too long"),
+            Some(Intent::Cancel(by)) => return Ending::because(EndReason::Cancelled, format!("cancelled by {by}")),
+            Some(Intent::NotReady) => {
+                let reason = EndReason::SetupFailed { step: "runner".into() };
+                return Ending::because(reason, format!("the runner was not ready within {READY_LIMIT:?}"));
+            }
+            None | Some(Intent::Drain | Intent::Close) => {}
+        }
+        if let Some((step, detail)) = &self.failed_step {
+            return Ending::because(EndReason::SetupFailed { step: step.clone() }, detail.clone());
+        }
+        let exit = facts.code.and_then(RunnerExit::from_code);
+        if exit != Some(RunnerExit::Done) {
+            if facts.out_of_memory {
+                return Ending::because(EndReason::OutOfMemory, "the container used more than its --memory");
+            }
+            if facts.pids_exhausted {
+                return Ending::because(EndReason::PidsExhausted, "the container used more processes than its --pids");
+            }
+        }
+        self.ending_by_exit(exit, facts)
+    }
+
+    fn ending_by_exit(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
+        let closed = self.intent == Some(Intent::Close);
+        match exit {
+            Some(RunnerExit::Done) if closed => Ending::new(EndReason::Closed),
+            Some(RunnerExit::Done) => Ending::new(EndReason::Finished),
+            Some(RunnerExit::AgentFailed) => {
+                let interrupted = matches!(self.last_turn, Some((TurnOutcome::Interrupted, _)));
+                if closed && interrupted {
+                    // Claude Code exits with 1 after an interrupted turn; somebody wanted exactly that.
+                    return Ending::new(EndReason::Closed);
+                }
+                let code = self.agent_exit.and_then(|(code, _)| code).unwrap_or(1);
+                let detail = match &self.last_turn {
+                    Some((TurnOutcome::Error | TurnOutcome::MaxTurns, text)) if !text.is_empty() => Some(text.clone()),
+                    _ => None,
+                };
+                Ending { reason: EndReason::AgentExit { code }, detail }
+            }
+            Some(RunnerExit::AgentSignalled) => {
+                let signal = self.agent_exit.and_then(|(_, signal)| signal).unwrap_or_default();
+                Ending::new(EndReason::AgentSignal { signal })
+            }
+            Some(RunnerExit::BadConfig) => Ending::because(
+                EndReason::SetupFailed { step: "config".into() },
+                "the runner in the image does not understand this supervisor; rebuild it with `aigo image build`",
+            ),
+            Some(RunnerExit::SetupFailed) => Ending::new(EndReason::SetupFailed { step: "unknown".into() }),
+            Some(RunnerExit::IpcFailed) if facts.disk_full => {
+                Ending::because(EndReason::DiskFull, "the disk that holds the data directory is full")
+            }
+            Some(RunnerExit::Terminated) => {
+                Ending::because(EndReason::Cancelled, "the container was stopped from outside aigo")
+            }
+            Some(RunnerExit::Internal | RunnerExit::IpcFailed) | None => {
+                let code = facts.code.map_or_else(|| "an unknown code".to_owned(), |code| format!("code {code}"));
+                Ending::because(EndReason::RunnerLost, format!("the container ended with {code} without a word"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

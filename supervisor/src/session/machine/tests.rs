@@ -1,0 +1,250 @@
+use ipc_protocol::clip::{ClippedText, ClippedValue};
+use ipc_protocol::event::TurnFinished;
+use proptest::prelude::*;
+
+use super::*;
+
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+fn rules(ends: Ends) -> Rules {
+    Rules {
+        timeout: Some(S(600)),
+        idle_timeout: Some(S(60)),
+        graces: Graces { save: S(30), close: S(10), term: S(5) },
+        ends,
+        can_save: true,
+    }
+}
+
+fn ready(ends: Ends) -> Machine {
+    let mut machine = Machine::new(rules(ends));
+    machine.step(S(0), Input::Launched);
+    machine.step(S(1), Input::Runner(&EventKind::Ready {}));
+    assert_eq!(machine.status(), Status::Running);
+    machine
+}
+
+fn tool_call(id: &str) -> EventKind {
+    EventKind::ToolCall { call_id: id.into(), tool: "Bash".into(), input: ClippedValue::default(), parent_call: None }
+}
+
+fn turn(outcome: TurnOutcome, inputs: &[&str]) -> EventKind {
+    EventKind::TurnFinished(TurnFinished {
+        turn: 1,
+        outcome,
+        inputs: inputs.iter().map(ToString::to_string).collect(),
+        ..TurnFinished::default()
+    })
+}
+
+fn exit(code: u8) -> ExitFacts {
+    ExitFacts { code: Some(code.into()), ..ExitFacts::default() }
+}
+
+fn ending(effects: &[Effect]) -> &EndReason {
+    effects
+        .iter()
+        .find_map(|effect| match effect {
+            Effect::Finish(ending) => Some(&ending.reason),
+            _ => None,
+        })
+        .unwrap_or_else(|| panic!("no end in {effects:?}"))
+}
+
+#[test]
+fn a_one_shot_closes_when_its_answer_is_there() {
+    let mut machine = ready(Ends::WhenAnswered);
+    assert!(machine.step(S(1), Input::Sent("a")).is_empty());
+    machine.step(S(2), Input::Runner(&EventKind::InputAccepted { id: "a".into() }));
+    machine.step(S(3), Input::Sent("b"));
+    let first = machine.step(S(4), Input::Runner(&turn(TurnOutcome::Success, &["a"])));
+    assert!(first.is_empty(), "b is still unanswered: {first:?}");
+    let second = machine.step(S(5), Input::Runner(&turn(TurnOutcome::Success, &["b"])));
+    assert!(second.contains(&Effect::WriteClose), "{second:?}");
+    assert!(!machine.takes_input());
+    assert_eq!(*ending(&machine.step(S(6), Input::Exited(&exit(0)))), EndReason::Finished);
+}
+
+#[test]
+fn an_interrupted_turn_leaves_the_session_open() {
+    let mut machine = ready(Ends::WhenAnswered);
+    machine.step(S(1), Input::Sent("a"));
+    let effects = machine.step(S(2), Input::Command(Command::Interrupt));
+    assert!(effects.contains(&Effect::SendInterrupt));
+    assert!(machine.step(S(3), Input::Runner(&turn(TurnOutcome::Interrupted, &["a"]))).is_empty());
+    assert!(machine.takes_input());
+}
+
+#[test]
+fn a_program_sees_the_end_of_its_input_once_it_has_it() {
+    let mut machine = Machine::new(rules(Ends::WhenTaken));
+    machine.step(S(0), Input::Launched);
+    machine.step(S(0), Input::Sent("a"));
+    assert!(!machine.step(S(1), Input::Runner(&EventKind::Ready {})).contains(&Effect::WriteClose));
+    let effects = machine.step(S(1), Input::Runner(&EventKind::InputAccepted { id: "a".into() }));
+    assert!(effects.contains(&Effect::WriteClose));
+}
+
+#[test]
+fn a_timeout_goes_down_the_ladder_and_is_never_a_success() {
+    let mut machine = ready(Ends::WhenTold);
+    machine.step(S(590), Input::Runner(&tool_call("t")));
+    assert_eq!(machine.next_deadline(), Some(S(600)));
+    let save = machine.step(S(600), Input::Tick);
+    assert!(save.iter().any(|e| matches!(e, Effect::SendNotice(_))), "{save:?}");
+    assert!(machine.step(S(630), Input::Tick).contains(&Effect::WriteClose));
+    assert!(machine.step(S(640), Input::Tick).contains(&Effect::Term));
+    assert!(machine.step(S(645), Input::Tick).contains(&Effect::Kill));
+    assert_eq!(*ending(&machine.step(S(646), Input::Exited(&exit(0)))), EndReason::WallTimeout);
+}
+
+#[test]
+fn an_agent_that_has_saved_is_not_kept_waiting() {
+    let mut machine = ready(Ends::WhenTold);
+    machine.step(S(590), Input::Runner(&tool_call("t")));
+    machine.step(S(600), Input::Tick);
+    let effects = machine.step(S(605), Input::Runner(&turn(TurnOutcome::Success, &[NOTICE_ID])));
+    assert!(effects.contains(&Effect::WriteClose), "{effects:?}");
+}
+
+#[test]
+fn idle_means_nothing_in_flight() {
+    let mut machine = ready(Ends::WhenTold);
+    assert_eq!(machine.next_deadline(), Some(S(61)));
+    machine.step(S(50), Input::Runner(&tool_call("t")));
+    assert_eq!(machine.next_deadline(), Some(S(600)), "a tool runs");
+    machine.step(
+        S(200),
+        Input::Runner(&EventKind::ToolResult { call_id: "t".into(), is_error: false, body: ClippedText::default() }),
+    );
+    assert_eq!(machine.next_deadline(), Some(S(260)));
+    machine.step(S(210), Input::ModelRequests(1));
+    assert_eq!(machine.next_deadline(), Some(S(600)), "the model works");
+    machine.step(S(300), Input::ModelRequests(0));
+    machine.step(S(310), Input::Attached(true));
+    assert_eq!(machine.next_deadline(), Some(S(600)), "a person is there");
+    machine.step(S(320), Input::Attached(false));
+    machine.step(S(330), Input::QuestionPending(true));
+    assert_eq!(machine.next_deadline(), Some(S(600)), "a person is asked");
+    machine.step(S(340), Input::QuestionPending(false));
+    machine.step(S(400), Input::Tick);
+    assert_eq!(*ending(&machine.step(S(401), Input::Exited(&exit(143)))), EndReason::IdleTimeout);
+}
+
+#[test]
+fn cancel_kills_at_once_and_a_silent_engine_is_lost() {
+    let mut machine = ready(Ends::WhenTold);
+    let effects = machine.step(S(5), Input::Command(Command::Cancel { by: "test".into() }));
+    assert!(effects.contains(&Effect::Kill));
+    assert_eq!(*ending(&machine.step(S(30), Input::Tick)), EndReason::EngineLost);
+}
+
+#[test]
+fn reasons() {
+    let end = |facts: &ExitFacts, events: &[EventKind]| {
+        let mut machine = ready(Ends::WhenTold);
+        for event in events {
+            machine.step(S(2), Input::Runner(event));
+        }
+        ending(&machine.step(S(3), Input::Exited(facts))).clone()
+    };
+    let exited = |code, signal| EventKind::AgentExited { code, signal };
+    assert_eq!(end(&exit(1), &[exited(Some(7), None)]), EndReason::AgentExit { code: 7 });
+    assert_eq!(end(&exit(2), &[exited(None, Some(11))]), EndReason::AgentSignal { signal: 11 });
+    assert_eq!(end(&exit(137), &[]), EndReason::RunnerLost);
+    assert_eq!(end(&ExitFacts::default(), &[]), EndReason::RunnerLost);
+    assert_eq!(end(&exit(143), &[]), EndReason::Cancelled);
+    let oom = ExitFacts { out_of_memory: true, ..exit(137) };
+    assert_eq!(end(&oom, &[]), EndReason::OutOfMemory);
+    assert_eq!(end(&ExitFacts { out_of_memory: true, ..exit(0) }, &[]), EndReason::Finished);
+    assert_eq!(end(&ExitFacts { pids_exhausted: true, ..exit(1) }, &[]), EndReason::PidsExhausted);
+    assert_eq!(end(&ExitFacts { disk_full: true, ..exit(74) }, &[]), EndReason::DiskFull);
+    let failed = EventKind::SetupStep {
+        step: ipc_protocol::event::SetupStep::Preflight,
+        state: StepState::Failed,
+        detail: Some("no answer".into()),
+    };
+    assert_eq!(end(&exit(71), &[failed]), EndReason::SetupFailed { step: "preflight".into() });
+}
+
+#[test]
+fn a_runner_that_never_gets_ready_is_ended() {
+    let mut machine = Machine::new(rules(Ends::WhenTold));
+    machine.step(S(1), Input::Launched);
+    assert_eq!(machine.next_deadline(), Some(S(1) + READY_LIMIT));
+    machine.step(S(1) + READY_LIMIT, Input::Tick);
+    let end = machine.step(S(100), Input::Exited(&exit(143)));
+    assert_eq!(*ending(&end), EndReason::SetupFailed { step: "runner".into() });
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Runner(u8),
+    Sent,
+    Interrupt,
+    Close(bool),
+    Cancel,
+    Tick,
+    Models(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
+    let step = prop_oneof![
+        (0_u8..6).prop_map(Step::Runner),
+        Just(Step::Sent),
+        Just(Step::Interrupt),
+        any::<bool>().prop_map(Step::Close),
+        Just(Step::Cancel),
+        Just(Step::Tick),
+        (0_usize..2).prop_map(Step::Models),
+    ];
+    prop::collection::vec((0_u64..200, step), 0..60)
+}
+
+proptest! {
+    /// Whatever happens: after a time limit has passed the session ends within the sum of the graces, exactly once,
+    /// and nothing follows the end; new input is never taken after `_close`.
+    #[test]
+    fn every_session_ends_once(steps in steps(), code in 0_u8..3) {
+        let mut machine = Machine::new(rules(Ends::WhenAnswered));
+        machine.step(S(0), Input::Launched);
+        let mut now = S(0);
+        let mut closed = false;
+        for (delay, step) in steps {
+            now += S(delay);
+            let event = match step {
+                Step::Runner(0) => EventKind::Ready {},
+                Step::Runner(1) => tool_call("t"),
+                Step::Runner(2) => turn(TurnOutcome::Success, &[]),
+                Step::Runner(3) => turn(TurnOutcome::Interrupted, &[]),
+                Step::Runner(4) => EventKind::InputAccepted { id: "m".into() },
+                _ => EventKind::Warning { code: "w".into(), message: String::new() },
+            };
+            let input = match step {
+                Step::Runner(_) => Input::Runner(&event),
+                Step::Sent => Input::Sent("m"),
+                Step::Interrupt => Input::Command(Command::Interrupt),
+                Step::Close(grace) => {
+                    Input::Command(Command::Close { grace: grace.then_some(S(3)), by: "test".into() })
+                }
+                Step::Cancel => Input::Command(Command::Cancel { by: "test".into() }),
+                Step::Tick => Input::Tick,
+                Step::Models(count) => Input::ModelRequests(count),
+            };
+            let effects = machine.step(now, input);
+            closed |= effects.contains(&Effect::WriteClose);
+            prop_assert!(!(closed && machine.takes_input()));
+        }
+        let mut ticks = 0;
+        while let Some(deadline) = machine.next_deadline() {
+            now = now.max(deadline);
+            machine.step(now, Input::Tick);
+            ticks += 1;
+            prop_assert!(ticks < 20, "the ladder does not end: {machine:?}");
+        }
+        let last = machine.step(now, Input::Exited(&exit(code)));
+        prop_assert!(last.is_empty() || matches!(last[..], [Effect::Finish(_)]));
+        prop_assert!(machine.status().is_terminal());
+        prop_assert!(machine.step(now, Input::Tick).is_empty());
+    }
+}

@@ -1,0 +1,12 @@
+//! The store: SQLite in the data directory, in WAL mode, written by one thread per process.
+//!
+//! What is stored comes before what is shown: readers get a wake-up and read from their own cursor, so nobody can lag,
+//! lose or double an event. Several processes may have the database open; each session has one owner.
+
+mod events;
+mod sessions;
+mod writer;
+
+pub use events::{Appended, JournalCursor, NewEvent};
+pub use sessions::{Outcome, SessionFilter, SessionRow};
+pub use writer::{Store, StoreError};

@@ -1,0 +1,193 @@
+//! Events by cursor, the journal's position, and what came by `messages/` and `tasks/`.
+
+use rusqlite::{OptionalExtension, TransactionBehavior, params};
+
+use super::writer::{JobError, Store, StoreError};
+use crate::session::SessionId;
+use crate::session::event::{SessionEvent, What};
+
+/// An event that is not stored yet.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The journal's number, for an event of the runner's.
+    pub runner_seq: Option<u64>,
+    /// What happened.
+    pub what: What,
+}
+
+impl<T: Into<What>> From<T> for NewEvent {
+    fn from(what: T) -> Self {
+        Self { runner_seq: None, what: what.into() }
+    }
+}
+
+/// How far a journal was read: opaque to the store.
+pub type JournalCursor = String;
+
+/// What was stored.
+#[derive(Debug)]
+pub struct Appended {
+    /// The events that were new, with their numbers.
+    pub events: Vec<SessionEvent>,
+}
+
+impl Store {
+    /// Stores `events` and, in the same transaction, the journal's position. Events of the runner's that are known
+    /// already are left out.
+    pub async fn append(
+        &self,
+        session: &SessionId,
+        events: Vec<NewEvent>,
+        cursor: Option<JournalCursor>,
+    ) -> Result<Appended, StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let last: u64 = transaction
+                .prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE session = ?1")?
+                .query_row([session.as_str()], |row| row.get(0))?;
+            let mut stored = Vec::with_capacity(events.len());
+            {
+                let mut insert = transaction.prepare_cached(
+                    "INSERT INTO events (session, seq, runner_seq, body) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (session, runner_seq) WHERE runner_seq IS NOT NULL DO NOTHING",
+                )?;
+                let mut seq = last;
+                for NewEvent { runner_seq, what } in events {
+                    let event = SessionEvent { seq: seq + 1, at: jiff::Timestamp::now(), what };
+                    let body = serde_json::to_string(&event)?;
+                    if insert.execute(params![session.as_str(), event.seq, runner_seq, body])? == 1 {
+                        seq += 1;
+                        stored.push(event);
+                    }
+                }
+                if let Some(cursor) = cursor {
+                    transaction
+                        .prepare_cached("INSERT OR REPLACE INTO journals (session, cursor) VALUES (?1, ?2)")?
+                        .execute(params![session.as_str(), cursor])?;
+                }
+            }
+            transaction.commit()?;
+            Ok(Appended { events: stored })
+        })
+        .await
+    }
+
+    /// The events after `after`, at most `limit`.
+    pub async fn events(&self, session: &SessionId, after: u64, limit: usize) -> Result<Vec<SessionEvent>, StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            let mut query = connection
+                .prepare_cached("SELECT body FROM events WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3")?;
+            let rows =
+                query.query_map(params![session.as_str(), after, limit as u64], |row| row.get::<_, String>(0))?;
+            rows.map(|body| Ok(serde_json::from_str(&body?)?)).collect::<Result<_, JobError>>()
+        })
+        .await
+    }
+
+    /// How far the journal was read.
+    pub async fn journal_cursor(&self, session: &SessionId) -> Result<Option<JournalCursor>, StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            Ok(connection
+                .query_row("SELECT cursor FROM journals WHERE session = ?1", [session.as_str()], |row| row.get(0))
+                .optional()?)
+        })
+        .await
+    }
+
+    /// Stores what the agent put into `box_name`, with the event that tells of it. False if its id was taken before:
+    /// then nothing is stored.
+    pub async fn take(
+        &self,
+        session: &SessionId,
+        box_name: &'static str,
+        id: &str,
+        body: String,
+        event: NewEvent,
+    ) -> Result<bool, StoreError> {
+        let (session, id) = (session.clone(), id.to_owned());
+        self.call(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let new = transaction
+                .prepare_cached("INSERT OR IGNORE INTO inbox (session, box, id, body) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![session.as_str(), box_name, id, body])?
+                == 1;
+            if new {
+                let seq: u64 = transaction
+                    .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM events WHERE session = ?1")?
+                    .query_row([session.as_str()], |row| row.get(0))?;
+                let event = SessionEvent { seq, at: jiff::Timestamp::now(), what: event.what };
+                let body = serde_json::to_string(&event)?;
+                transaction
+                    .prepare_cached("INSERT INTO events (session, seq, runner_seq, body) VALUES (?1, ?2, NULL, ?3)")?
+                    .execute(params![session.as_str(), seq, body])?;
+            }
+            transaction.commit()?;
+            Ok(new)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_protocol::event::EventKind;
+
+    use super::*;
+    use crate::session::event::HostEvent;
+    use crate::session::status::Status;
+    use crate::store::{Outcome, SessionFilter, SessionRow};
+
+    async fn store() -> (tempfile::TempDir, Store, SessionId) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("aigo.db")).unwrap();
+        let id = SessionId::random();
+        store.insert_session(SessionRow::new(id.clone(), "claude", "image", "/w")).await.unwrap();
+        (dir, store, id)
+    }
+
+    fn runner(seq: u64) -> NewEvent {
+        let what = What::Runner(EventKind::Warning { code: "w".into(), message: seq.to_string() });
+        NewEvent { runner_seq: Some(seq), what }
+    }
+
+    #[tokio::test]
+    async fn events_are_gap_free_and_taken_once() {
+        let (_dir, store, id) = store().await;
+        store.append(&id, vec![runner(1), runner(2)], Some("a".into())).await.unwrap();
+        let again = vec![runner(2), HostEvent::InterruptSent {}.into(), runner(3)];
+        let appended = store.append(&id, again, Some("b".into())).await.unwrap();
+        assert_eq!(appended.events.iter().map(|event| event.seq).collect::<Vec<_>>(), [3, 4]);
+        let all = store.events(&id, 0, 100).await.unwrap();
+        assert_eq!(all.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(store.events(&id, 2, 1).await.unwrap()[0], appended.events[0]);
+        assert_eq!(store.journal_cursor(&id).await.unwrap().as_deref(), Some("b"));
+    }
+
+    #[tokio::test]
+    async fn a_message_is_taken_once() {
+        let (_dir, store, id) = store().await;
+        let event = || NewEvent::from(HostEvent::InterruptSent {});
+        assert!(store.take(&id, "messages", "m", "{}".into(), event()).await.unwrap());
+        assert!(!store.take(&id, "messages", "m", "{}".into(), event()).await.unwrap());
+        assert!(store.take(&id, "tasks", "m", "{}".into(), event()).await.unwrap());
+        assert_eq!(store.events(&id, 0, 9).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn sessions_come_back_newest_first() {
+        let (_dir, store, first) = store().await;
+        let second = SessionId::random();
+        store.insert_session(SessionRow::new(second.clone(), "command", "image", "/w")).await.unwrap();
+        let outcome = Outcome { status: Status::Failed, ending: None, summary: None };
+        store.end_session(&first, outcome).await.unwrap();
+        let all = store.sessions(SessionFilter::All).await.unwrap();
+        assert_eq!(all.len(), 2);
+        let live = store.sessions(SessionFilter::Live).await.unwrap();
+        assert_eq!(live.iter().map(|row| &row.id).collect::<Vec<_>>(), [&second]);
+        let row = store.session(&first).await.unwrap().unwrap();
+        assert_eq!((row.status, row.ended_at.is_some()), (Status::Failed, true));
+    }
+}

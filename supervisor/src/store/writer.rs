@@ -1,0 +1,140 @@
+//! The thread that owns the connection, and the migrations.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+use tokio::sync::{mpsc, oneshot};
+
+/// Jobs that may wait for the thread; beyond it callers wait.
+const QUEUE: usize = 256;
+/// How long SQLite waits for another process's write.
+const BUSY: Duration = Duration::from_secs(10);
+
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001-sessions.sql")];
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A handle to the store; clones share one thread, which ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+    path: Arc<PathBuf>,
+}
+
+/// The store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite says no.
+    #[error("the database {} failed: {source}", path.display())]
+    Sqlite {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// It was written by a newer aigo, or is no database of ours.
+    #[error("the database {} cannot be brought up to date: {source}; it may belong to a newer aigo", path.display())]
+    Migration {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite_migration::Error,
+    },
+    /// What it holds is not what we wrote.
+    #[error("the database {} holds a value that cannot be read: {what}", path.display())]
+    Corrupt {
+        /// Which.
+        path: PathBuf,
+        /// What.
+        what: String,
+    },
+    /// Its thread has ended.
+    #[error("the database thread has ended")]
+    Closed,
+}
+
+/// What can go wrong inside a job.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+impl From<serde_json::Error> for JobError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl Store {
+    /// Opens or makes the database and starts its thread.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let sqlite = |source| StoreError::Sqlite { path: path.to_owned(), source };
+        let mut connection = Connection::open(path).map_err(sqlite)?;
+        connection.busy_timeout(BUSY).map_err(sqlite)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
+        // NORMAL in WAL mode survives the death of the process; a power failure may lose the last moments, not the file.
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(sqlite)?;
+        migrate(&mut connection).map_err(|source| StoreError::Migration { path: path.to_owned(), source })?;
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let thread = std::thread::Builder::new().name("store".into());
+        thread
+            .spawn(move || {
+                while let Some(job) = queue.blocking_recv() {
+                    job(&mut connection);
+                }
+            })
+            .map_err(|_| StoreError::Closed)?;
+        Ok(Self { jobs, path: Arc::new(path.to_owned()) })
+    }
+
+    /// Runs `job` on the thread and waits for what it returns.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, JobError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, result) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            // Nobody waits any more if the caller was cancelled; the job is done all the same.
+            let _ = answer.send(job(connection));
+        });
+        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        let result = result.await.map_err(|_| StoreError::Closed)?;
+        result.map_err(|error| match error {
+            JobError::Sqlite(source) => StoreError::Sqlite { path: (*self.path).clone(), source },
+            JobError::Corrupt(what) => StoreError::Corrupt { path: (*self.path).clone(), what },
+        })
+    }
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite_migration::Result<()> {
+    Migrations::new(MIGRATIONS.iter().map(|sql| M::up(sql)).collect()).to_latest(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_sound() {
+        let steps = MIGRATIONS.iter().map(|sql| M::up(sql)).collect::<Vec<_>>();
+        Migrations::new(steps).validate().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("aigo.db");
+        std::fs::write(&path, "not a database, but long enough to be looked at by SQLite".repeat(20)).unwrap();
+        let error = Store::open(&path).unwrap_err();
+        assert!(error.to_string().contains("aigo.db"), "{error}");
+    }
+}
