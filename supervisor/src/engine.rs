@@ -32,6 +32,8 @@ pub use nix::sys::signal::Signal;
 
 pub mod container;
 pub mod deadline;
+pub mod detect;
+pub mod docker;
 pub mod error;
 pub mod event;
 pub mod image;

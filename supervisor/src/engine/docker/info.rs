@@ -1,0 +1,91 @@
+//! What the engine says of itself.
+
+use std::path::PathBuf;
+
+use bollard::models::{NetworkInspect, SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum};
+
+use super::error::About;
+use super::wire::Wire;
+use crate::engine::{
+    Backend, CgroupDriver, CgroupVersion, EngineError, EngineInfo, LimitSupport, Networking, deadline,
+};
+
+/// Docker's own bridge, whose gateway the magic `host-gateway` value names.
+const DEFAULT_BRIDGE: &str = "bridge";
+
+pub(super) async fn detect(wire: &Wire) -> Result<EngineInfo, EngineError> {
+    deadline::within("describe itself", deadline::DETECT, async {
+        let translate = |error| super::error::unreachable(&wire.endpoint, error);
+        let info = wire.docker.info().await.map_err(translate)?;
+        // An engine may run without its default bridge; our networks are our own.
+        let about = About::network("describe its bridge", DEFAULT_BRIDGE);
+        let bridge = wire
+            .docker
+            .inspect_network(DEFAULT_BRIDGE, None::<bollard::query_parameters::InspectNetworkOptions>)
+            .await
+            .map_err(|error| about.translate(&wire.endpoint, error));
+        let bridge = match bridge {
+            Ok(bridge) => Some(bridge),
+            Err(EngineError::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(describe(wire, info, bridge))
+    })
+    .await
+}
+
+fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> EngineInfo {
+    let cgroup_version = match info.cgroup_version {
+        Some(SystemInfoCgroupVersionEnum::_1) => CgroupVersion::V1,
+        Some(SystemInfoCgroupVersionEnum::_2) => CgroupVersion::V2,
+        Some(SystemInfoCgroupVersionEnum::EMPTY) | None => CgroupVersion::Unknown,
+    };
+    let cgroup_driver = match info.cgroup_driver {
+        Some(SystemInfoCgroupDriverEnum::CGROUPFS) => CgroupDriver::Cgroupfs,
+        Some(SystemInfoCgroupDriverEnum::SYSTEMD) => CgroupDriver::Systemd,
+        Some(SystemInfoCgroupDriverEnum::NONE | SystemInfoCgroupDriverEnum::EMPTY) | None => CgroupDriver::None,
+    };
+    let security_options = info.security_options.unwrap_or_default();
+    let rootless = security_options.iter().any(|option| option.starts_with("name=rootless"));
+    let storage_driver = info.driver.unwrap_or_default();
+    let host_gateway =
+        bridge.and_then(|bridge| bridge.ipam?.config?.into_iter().find_map(|config| config.gateway?.parse().ok()));
+    let version_word = match cgroup_version {
+        CgroupVersion::V1 => "cgroup v1",
+        CgroupVersion::V2 => "cgroup v2",
+        CgroupVersion::Unknown => "cgroup version unknown",
+    };
+    let rootless_word = if rootless { ", rootless" } else { "" };
+    EngineInfo {
+        backend: Backend::Docker,
+        message: format!(
+            "Docker {} answers at {} ({version_word}, {storage_driver}{rootless_word})",
+            wire.version, wire.endpoint
+        ),
+        version: wire.version.clone(),
+        api_version: wire.api.clone(),
+        endpoint: wire.endpoint.to_string(),
+        cgroup_version,
+        cgroup_driver,
+        limits: LimitSupport {
+            memory: info.memory_limit.unwrap_or(false),
+            swap: info.swap_limit.unwrap_or(false),
+            cpu: info.cpu_cfs_quota.unwrap_or(false),
+            pids: info.pids_limit.unwrap_or(false),
+        },
+        os: info.operating_system.unwrap_or_default(),
+        architecture: info.architecture.unwrap_or_default(),
+        kernel: info.kernel_version.unwrap_or_default(),
+        cpus: info.ncpu.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        memory: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
+        rootless,
+        security_options,
+        storage_driver,
+        root_dir: PathBuf::from(info.docker_root_dir.unwrap_or_default()),
+        networking: Networking {
+            host_gateway,
+            extra_run_args: vec!["--add-host=host-gateway:host-gateway".to_owned()],
+        },
+        warnings: info.warnings.unwrap_or_default(),
+    }
+}

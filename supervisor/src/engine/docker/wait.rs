@@ -1,0 +1,92 @@
+//! Waiting for a container's end across broken connections.
+//!
+//! ```text
+//!  ask the engine to tell the end ──told──► inspect once for the details ──► ExitInfo
+//!        ▲            │ connection broke
+//!        │            ▼
+//!        │        inspect ──ended──► ExitInfo      gone ──► NotFound
+//!        │            │ still lives, or the engine is away
+//!        └── pause ◄──┘   (at most RETRIES times without an answer in between)
+//! ```
+
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::query_parameters::WaitContainerOptionsBuilder;
+use futures_util::StreamExt;
+
+use super::container::{checked, exit_code, inspect};
+use super::error::About;
+use super::wire::Wire;
+use crate::engine::{ContainerId, ContainerInfo, ContainerPhase, EngineError, ExitInfo};
+
+/// How often in a row an engine that does not answer is asked again: with [`PAUSE`] some 30 s, the time that an engine's
+/// own restart takes.
+const RETRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) async fn wait(wire: &Wire, id: &ContainerId) -> Result<ExitInfo, EngineError> {
+    let mut failures = 0;
+    loop {
+        let broken = match told(wire, id).await {
+            Ok(code) => return details(wire, id, code).await,
+            Err(error) if error.engine_away() => error,
+            Err(error) => return Err(error),
+        };
+        match inspect(wire, id).await {
+            Ok(info) => {
+                if let Some(end) = ended(&info) {
+                    return Ok(end);
+                }
+                failures = 0;
+            }
+            Err(error) if error.engine_away() => {
+                failures += 1;
+                if failures > RETRIES {
+                    return Err(broken);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The exit code, when the engine tells it.
+async fn told(wire: &Wire, id: &ContainerId) -> Result<i32, EngineError> {
+    let name = checked(id)?;
+    let about = About::container("waiting for container", name);
+    let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+    // No deadline: this lasts as long as the container, whose deadlines are its session's.
+    match Box::pin(wire.docker.wait_container(name, Some(options))).next().await {
+        Some(Ok(answer)) => Ok(exit_code(answer.status_code)),
+        Some(Err(Error::DockerContainerWaitError { code, .. })) => Ok(exit_code(code)),
+        Some(Err(error)) => Err(about.translate(&wire.endpoint, error)),
+        None => Err(EngineError::Lost { what: about.what, reason: "the engine closed the connection".to_owned() }),
+    }
+}
+
+/// Adds what only an inspection knows; a container that somebody removed meanwhile has nothing to add.
+async fn details(wire: &Wire, id: &ContainerId, code: i32) -> Result<ExitInfo, EngineError> {
+    match inspect(wire, id).await {
+        Ok(info) => {
+            Ok(ExitInfo { code, oom_killed: info.oom_killed, error: info.error, finished_at: info.finished_at })
+        }
+        Err(EngineError::NotFound { .. }) => {
+            Ok(ExitInfo { code, oom_killed: false, error: String::new(), finished_at: None })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn ended(info: &ContainerInfo) -> Option<ExitInfo> {
+    match info.phase {
+        ContainerPhase::Exited => Some(ExitInfo {
+            code: info.exit_code.unwrap_or(i32::MAX),
+            oom_killed: info.oom_killed,
+            error: info.error.clone(),
+            finished_at: info.finished_at,
+        }),
+        ContainerPhase::Created | ContainerPhase::Running | ContainerPhase::Paused => None,
+    }
+}

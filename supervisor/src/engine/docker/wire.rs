@@ -1,0 +1,202 @@
+//! The connection, and the API version that every request names.
+//!
+//! Without a version in the path an engine answers in its newest dialect, so an engine's upgrade would change what we
+//! hear. The client library leaves the version out (its URL join drops the prefix); a request modifier puts it back. A
+//! test reads the request line from a socket, so that a release of the library that mends this is noticed.
+
+use std::time::Duration;
+
+use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
+use http::Uri;
+use http::uri::PathAndQuery;
+
+use super::endpoint::Endpoint;
+use super::error;
+use crate::engine::{EngineError, deadline};
+
+/// The oldest engine that we use, and its API (Docker 24.0).
+const NEEDED: (&str, u32) = ("24.0", 24);
+/// The newest API that our tests ran against (Docker 26.1). A newer engine is spoken to in this one; it serves older
+/// ones for years.
+const NEWEST_API: (u32, u32) = (1, 45);
+/// The library's own limit, to response headers, out of the way of our deadlines: waits and builds take as long as they
+/// take.
+const LIBRARY_LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A client with its agreed API version.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) docker: Docker,
+    pub(super) endpoint: Endpoint,
+    pub(super) version: String,
+    pub(super) api: String,
+}
+
+impl Wire {
+    pub(super) async fn connect(endpoint: Endpoint) -> Result<Self, EngineError> {
+        let docker = client(&endpoint)?;
+        let answer = deadline::within("tell its version", deadline::DETECT, async {
+            docker.version().await.map_err(|error| error::unreachable(&endpoint, error))
+        })
+        .await?;
+        let is_podman = answer.components.unwrap_or_default().iter().any(|part| part.name.contains("Podman"));
+        if is_podman {
+            return Err(EngineError::BadEndpoint {
+                source_name: "the engine address".to_owned(),
+                value: endpoint.to_string(),
+                reason: "Podman answers there, not Docker".to_owned(),
+            });
+        }
+        let version = answer.version.unwrap_or_default();
+        if major(&version).is_none_or(|major| major < NEEDED.1) {
+            return Err(EngineError::TooOld { backend: "docker", found: version, needed: NEEDED.0 });
+        }
+        let api = agree(&answer.api_version.unwrap_or_default()).ok_or_else(|| EngineError::Malformed {
+            what: "tell its version",
+            message: "it names no API version".to_owned(),
+        })?;
+        let prefix = format!("/v{api}");
+        let docker = docker.with_request_modifier(move |request| with_prefix(request, &prefix));
+        Ok(Self { docker, endpoint, version, api })
+    }
+}
+
+fn client(endpoint: &Endpoint) -> Result<Docker, EngineError> {
+    let limit = LIBRARY_LIMIT.as_secs();
+    let version: &ClientVersion = API_DEFAULT_VERSION;
+    match endpoint {
+        Endpoint::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), limit, version),
+        Endpoint::Tcp(address) => Docker::connect_with_http(&format!("tcp://{address}"), limit, version),
+    }
+    .map_err(|error| error::unreachable(endpoint, error))
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
+/// The API version to speak with an engine whose newest is `theirs`.
+fn agree(theirs: &str) -> Option<String> {
+    let (major, minor) = theirs.split_once('.')?;
+    let theirs = (major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?);
+    let (major, minor) = theirs.min(NEWEST_API);
+    Some(format!("{major}.{minor}"))
+}
+
+/// Puts the version in front of the request's path. A request that carries one already is left alone.
+fn with_prefix(mut request: BollardRequest, prefix: &str) -> BollardRequest {
+    let mut parts = request.uri().clone().into_parts();
+    let path = parts.path_and_query.as_ref().map_or("/", PathAndQuery::as_str);
+    if path.starts_with(prefix) {
+        return request;
+    }
+    parts.path_and_query = PathAndQuery::try_from(format!("{prefix}{path}")).ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// A name or id that goes into a request's path: what the engine could not have named anyway must not reach the path
+/// of another call.
+pub(super) fn is_path_safe(name: &str) -> bool {
+    !name.is_empty()
+        && name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/@".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    #[test]
+    fn versions_are_agreed() {
+        assert_eq!(agree("1.43").as_deref(), Some("1.43"));
+        assert_eq!(agree("1.45").as_deref(), Some("1.45"));
+        assert_eq!(agree("1.53").as_deref(), Some("1.45"));
+        assert_eq!(agree("x"), None);
+        assert_eq!(major("26.1.5+dfsg1"), Some(26));
+        assert_eq!(major("dev"), None);
+    }
+
+    #[test]
+    fn paths_stay_in_their_place() {
+        for good in ["a", "aigo-agent-runner:latest", "reg.local:5000/a/b@sha256:00", "0a1b"] {
+            assert!(is_path_safe(good), "{good}");
+        }
+        for bad in ["", "../version", "a/../b", "a//b", "a?b", "a b", "a%2fb", "/a", "a\n"] {
+            assert!(!is_path_safe(bad), "{bad}");
+        }
+    }
+
+    /// Answers one request per connection with `bodies` in turn, and tells the request lines.
+    async fn serve(listener: UnixListener, bodies: Vec<&'static str>) -> Vec<String> {
+        let mut lines = Vec::new();
+        for body in bodies {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let count = stream.read(&mut request).await.unwrap();
+            let text = String::from_utf8_lossy(&request[..count]).into_owned();
+            lines.push(text.lines().next().unwrap_or_default().to_owned());
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        lines
+    }
+
+    async fn connect_to(
+        bodies: Vec<&'static str>,
+    ) -> (Result<Wire, EngineError>, tokio::task::JoinHandle<Vec<String>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.sock");
+        let server = tokio::spawn(serve(UnixListener::bind(&path).unwrap(), bodies));
+        let wire = Wire::connect(Endpoint::Unix(path)).await;
+        if let Ok(wire) = &wire {
+            let _answer = wire.docker.info().await;
+        }
+        drop(folder);
+        (wire, server)
+    }
+
+    #[tokio::test]
+    async fn every_request_names_the_agreed_version() {
+        let (wire, server) = connect_to(vec![r#"{"Version":"29.0.1","ApiVersion":"1.52"}"#, "{}"]).await;
+        assert_eq!(wire.unwrap().api, "1.45");
+        assert_eq!(server.await.unwrap(), ["GET /version HTTP/1.1", "GET /v1.45/info HTTP/1.1"]);
+    }
+
+    #[tokio::test]
+    async fn an_old_engine_is_refused_with_the_needed_version() {
+        let (wire, server) = connect_to(vec![r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#]).await;
+        let text = wire.unwrap_err().to_string();
+        assert!(text.contains("20.10.24") && text.contains("24.0"), "{text}");
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn podman_is_not_taken_for_docker() {
+        let body =
+            r#"{"Version":"4.3.1","ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]}"#;
+        let (wire, server) = connect_to(vec![body]).await;
+        assert!(wire.unwrap_err().to_string().contains("Podman"));
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_absent_socket_names_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Wire::connect(Endpoint::Unix(folder.path().join("none.sock"))).await.unwrap_err();
+        let text = missing.to_string();
+        assert!(matches!(missing, EngineError::Unreachable { .. }) && text.contains("none.sock"), "{text}");
+        // A socket file that nobody listens on any more, as a stopped engine leaves it.
+        let path = folder.path().join("stale.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let stale = Wire::connect(Endpoint::Unix(path)).await.unwrap_err();
+        assert!(matches!(stale, EngineError::Unreachable { .. }), "{stale:?}");
+    }
+}
