@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! host                                                container
-//! InputMessage ──► input/<name>.json ───────────────► runner ──► agent
+//! Input        ──► input/<name>.json ───────────────► runner ──► agent
 //! `_close`     ──► input/_close      ───────────────► runner
 //! ◄─────────────── events/<8 digits>.jsonl ◄───────── runner      (Event, the journal)
 //! ◄─────────────── status.json             ◄───────── runner      (Status, the heartbeat)
@@ -13,20 +13,30 @@
 //! ◄─────────────── tasks/<name>.json       ◄───────── agent       (TaskRequest)
 //! Reply        ──► replies/<id>.json       ─────────► agent
 //! ```
+//!
+//! The words: [`input`], [`outgoing`], [`task`], [`reply`], [`event`], [`status`], [`config`], [`exit`]. How they travel:
+//! [`mailbox`], [`journal`], [`heartbeat`], [`watch`], all through [`dir`]. Who uses what: [`host`] and [`runner`].
 
 pub mod clip;
 pub mod config;
+pub mod dir;
 pub mod event;
 pub mod exit;
+pub mod heartbeat;
+pub mod host;
 pub mod id;
 pub mod input;
+pub mod journal;
 pub mod limits;
+pub mod mailbox;
 pub mod name;
 pub mod outgoing;
 pub mod paths;
 pub mod reply;
+pub mod runner;
 pub mod status;
 pub mod task;
+pub mod watch;
 
 /// Generation of the protocol that this build speaks.
 ///

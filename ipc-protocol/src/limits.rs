@@ -46,3 +46,27 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The slow re-scan that backs up file events.
 pub const RESCAN: Duration = Duration::from_secs(1);
+
+/// Names in one container-written folder that the host looks at in one scan to find the earliest ones.
+pub const MAX_LISTED_NAMES: usize = 65_536;
+
+/// Message bytes held in memory from one scan; the rest waits for the next.
+pub const MAX_SCAN_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long a message file may be incomplete: agents that do not write by rename get this much to finish.
+pub const TORN_GRACE: Duration = Duration::from_secs(2);
+
+/// Inputs that may wait in `input/` for a runner that does not take them; more are refused.
+pub const MAX_PENDING_INPUTS: usize = 1024;
+
+/// Long inputs that the runner joins at the same time.
+pub const MAX_OPEN_JOINS: usize = 8;
+
+/// Largest `status.json` in bytes.
+pub const MAX_STATUS_BYTES: u64 = 64 * 1024;
+
+/// Journal bytes that the host takes in one read (one line may be longer, up to [`MAX_LINE_BYTES`]).
+pub const MAX_READ_BYTES: usize = 1024 * 1024;
+
+/// Time between two looks where file events cannot be had.
+pub const POLL: Duration = Duration::from_millis(50);

@@ -34,9 +34,10 @@ impl FileName {
         format!("{:013}-{:06}-{tail}", self.ms, self.sequence)
     }
 
-    /// The default id of a message in this file.
-    pub fn default_id(&self) -> Option<MessageId> {
-        self.stem().parse().ok()
+    /// The default id of a message in this file: its stem.
+    pub fn id(&self) -> MessageId {
+        #[expect(clippy::expect_used, reason = "25 characters, all digits, lower-case letters and hyphens")]
+        self.stem().parse().expect("a stem is a valid id")
     }
 
     /// The time that the writer gave, in milliseconds since 1970-01-01 UTC.
@@ -95,6 +96,13 @@ impl Namer {
             digit
         });
         Self { ms: 0, sequence: 0, tail }
+    }
+
+    /// Makes all further names sort after `name`, which another writer has issued.
+    pub fn continue_after(&mut self, name: &FileName) {
+        if (name.ms, name.sequence) > (self.ms, self.sequence) {
+            (self.ms, self.sequence) = (name.ms, name.sequence);
+        }
     }
 
     /// The next name, for a file written at `unix_ms`.
