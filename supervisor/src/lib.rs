@@ -11,6 +11,7 @@ pub mod dirs;
 pub mod engine;
 pub mod plan;
 pub mod policy;
+pub mod proxy;
 pub mod request;
 pub mod session;
 pub mod store;

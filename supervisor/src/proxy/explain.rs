@@ -1,0 +1,58 @@
+//! Turns an upstream's 401 or 403 into something that a person can act on: which variable of the host is wrong. Retrying
+//! cannot help, and these are the answers in which servers repeat the key that they refuse, so they are the only ones
+//! that are read whole before they are passed on.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::response::Parts;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::access::ModelAccess;
+use super::body::OutBody;
+use super::limits::MAX_ERROR_BODY;
+use super::notice::quoted;
+use super::reply::{full, never_retry};
+
+/// An error body is short and there at once.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// The upstream's refusal with `x-should-retry: false`. A 401 gets our sentence around the upstream's message; a 403 may
+/// have other reasons than the key (a model or region that is not allowed), so its own words stay.
+pub(super) async fn refused_credential(access: &ModelAccess, parts: Parts, body: Incoming) -> Response<OutBody> {
+    let read = tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_ERROR_BODY).collect()).await;
+    let mut bytes = match read {
+        Ok(Ok(collected)) => collected.to_bytes().to_vec(),
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    };
+    access.credential.mask(&mut bytes);
+    let encoded = parts.headers.contains_key(CONTENT_ENCODING);
+    let mut response = Response::from_parts(parts, ());
+    never_retry(&mut response);
+    if response.status() == StatusCode::UNAUTHORIZED {
+        bytes = explain(access, if encoded { &[] } else { &bytes }).to_string().into_bytes();
+        response.headers_mut().remove(CONTENT_ENCODING);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response.map(|()| full(Bytes::from(bytes)))
+}
+
+fn explain(access: &ModelAccess, body: &[u8]) -> Value {
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    let said = match parsed.as_ref().and_then(|body| body.pointer("/error/message")).and_then(Value::as_str) {
+        Some(message) => quoted(message),
+        None => quoted(String::from_utf8_lossy(body).trim()),
+    };
+    let message = format!(
+        "the model API at {} refused the credential that the host has in {}{}{said}; set a valid one on the host and start \
+         again",
+        access.url.host(),
+        access.credential.kind().variable(),
+        if said.is_empty() { "" } else { ": " },
+    );
+    json!({ "type": "error", "error": { "type": "authentication_error", "message": message } })
+}

@@ -1,0 +1,75 @@
+//! What the proxy has to tell people, beside what it answers to agents: a bounded channel of sentences.
+//!
+//! The proxy never waits for its reader: when the channel is full the notice goes to the log only.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+
+/// Notices that may wait for the reader.
+pub const NOTICE_QUEUE: usize = 256;
+/// Text from a container or an upstream that is repeated in a notice, in characters.
+const MAX_QUOTED: usize = 200;
+
+/// One thing that somebody should know. `Display` of the kind is the sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The session that it is about; `None` for callers that have none.
+    pub session: Option<String>,
+    /// What happened.
+    pub kind: NoticeKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoticeKind {
+    /// For the audit log: somebody without a session asked.
+    #[error("refused a model request of {peer}, which belongs to no session: {request}")]
+    Stranger { peer: SocketAddr, request: String },
+    #[error("refused a request that the credential proxy does not carry: {request}")]
+    NotCarried { request: String },
+    #[error("{host} refused the credential of {variable} (HTTP {status}): set a valid one on the host")]
+    CredentialRefused { host: String, variable: &'static str, status: u16 },
+    #[error("the TLS certificate of {host} is not trusted: {reason}; name your CA bundle in SSL_CERT_FILE on the host")]
+    UpstreamUntrusted { host: String, reason: String },
+    #[error("{host} gave no answer: {reason}")]
+    UpstreamFailed { host: String, reason: String },
+    #[error("closed a connection over the limit of {limit} {whose}")]
+    TooManyConnections { limit: usize, whose: &'static str },
+    #[error("the replay script {script} has no answers left: it had {answers}")]
+    ReplayExhausted { script: String, answers: u64 },
+    #[error("{place} expected a request with {expected:?}, which this one does not contain")]
+    ReplayMismatch { place: String, expected: String },
+    #[error("{place} cannot answer this request: {reason}")]
+    ReplayUnfit { place: String, reason: String },
+    #[error("cannot write the recording {path}: {reason}; the exchanges from here on are missing from it", path = path.display())]
+    RecordingFailed { path: PathBuf, reason: String },
+}
+
+/// The sending end, cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Notices(mpsc::Sender<Notice>);
+
+impl Notices {
+    pub(super) fn new(sender: mpsc::Sender<Notice>) -> Self {
+        Self(sender)
+    }
+
+    pub(super) fn tell(&self, session: Option<&str>, kind: NoticeKind) {
+        tracing::debug!(session, "{kind}");
+        let notice = Notice { session: session.map(str::to_owned), kind };
+        if let Err(mpsc::error::TrySendError::Full(lost)) = self.0.try_send(notice) {
+            tracing::warn!(session = lost.session, "notice queue is full, logged only: {}", lost.kind);
+        }
+    }
+}
+
+/// Foreign text made safe for terminals and logs: escaped and cut.
+pub(super) fn quoted(text: &str) -> String {
+    let mut escaped: String = text.chars().take(MAX_QUOTED).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MAX_QUOTED).is_some() {
+        escaped.push('…');
+    }
+    escaped
+}
