@@ -71,7 +71,7 @@ COPY image/build/versions.sh /usr/lib/aigo/build/
 RUN /usr/lib/aigo/build/versions.sh
 
 # Claude Code must not replace itself: the runner's adapter is tested against this very version.
-ENV PATH=/home/agent/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+ENV PATH=/home/agent/.local/bin:/opt/python/current/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     DISABLE_AUTOUPDATER=1
 WORKDIR /workspace
 # PID 1 is root and gives up its privileges for the agent itself, see image/README.md.

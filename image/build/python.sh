@@ -13,10 +13,15 @@ export UV_PYTHON_INSTALL_DIR=/opt/python UV_NO_CACHE=1 UV_HTTP_CONNECT_TIMEOUT=1
 by_uv() {
     timeout "$uv_seconds" uv python install --no-bin 3.12 || return 1
     prefix="$(dirname "$(dirname "$(uv python find --managed-python 3.12)")")"
+    [ -x "$prefix/bin/python3.12" ] || return 1
     # Nothing in the image has use for the static library, Tk and Python's own tests.
     rm -rf "$prefix"/lib/libpython*.a "$prefix"/lib/python3.12/config-*/*.a "$prefix"/lib/python3.12/test \
         "$prefix"/lib/python3.12/idlelib "$prefix"/lib/tcl* "$prefix"/lib/tk* "$prefix"/lib/itcl* \
         "$prefix"/lib/thread* "$prefix"/share/man
+    # The agent cannot write here: what is not compiled now would be compiled at every start.
+    "$prefix/bin/python3.12" -m compileall -q "$prefix/lib/python3.12" || return 1
+    # The image's PATH names this directory, for the programs that root installs with pip.
+    ln -sfn "$prefix" /opt/python/current
     for name in python3 python3.12; do ln -sf "$prefix/bin/python3.12" "/usr/local/bin/$name"; done
 }
 
@@ -56,11 +61,11 @@ esac
 find /usr/lib/python3* /opt/python -maxdepth 4 -name EXTERNALLY-MANAGED -delete 2>/dev/null || true
 python="$(command -v python3)"
 uv pip install --quiet --python "$python" --system --require-hashes -r "$here/pip.txt"
-bin="$(dirname "$("$python" -c 'import sys; print(sys.executable)')")"
+scripts="$("$python" -c 'import sysconfig; print(sysconfig.get_path("scripts"))')"
 for name in pip pip3; do
-    [ -x "/usr/local/bin/$name" ] || ln -s "$("$python" -c 'import sysconfig; print(sysconfig.get_path("scripts"))')/$name" "/usr/local/bin/$name"
+    [ -x "/usr/local/bin/$name" ] || ln -s "$scripts/$name" "/usr/local/bin/$name"
 done
-ln -sf "$bin/python3" /usr/local/bin/python
+ln -sf "$python" /usr/local/bin/python
 
 uv venv --quiet --python "$python" /opt/yq
 uv pip install --quiet --python /opt/yq/bin/python --require-hashes -r "$here/yq.txt"

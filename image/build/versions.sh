@@ -38,4 +38,4 @@ jq -n --arg python "$python" --arg node "$node" --arg npm "$npm" --arg claude "$
     {version: {python: $python, node: $node, npm: $npm, claude: $claude, docker: $docker, uv: $uv, git: $git, runner: $runner},
      pythonSource: $source}' >/usr/share/aigo/versions.json
 cat /usr/share/aigo/versions.json
-rm -rf /home/agent/.npm /home/agent/.cache /home/agent/.claude* /tmp/claude-* /tmp/.??* /root/.npm /root/.cache
+rm -rf /home/agent/.npm /home/agent/.cache /home/agent/.claude* /root/.npm /root/.cache /tmp/* /tmp/.??*

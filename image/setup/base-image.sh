@@ -75,8 +75,8 @@ try_pull() {
     fi
     log="$(mktemp)"
     say "pulling $tag (giving up after $PULL_ANSWER_SECONDS s without an answer)"
-    # One simple command, so that its pid is that of `timeout`, which passes our signal on to the client.
-    timeout "$PULL_SECONDS" "${command[@]}" >"$log" 2>&1 &
+    # One simple command, so that its pid takes our signal and passes it on to the client.
+    "${DEADLINE[@]}" "$PULL_SECONDS" "${command[@]}" >"$log" 2>&1 &
     pid=$!
     # The first line is written when the registry has answered, well or ill.
     while kill -0 "$pid" 2>/dev/null; do
@@ -187,7 +187,7 @@ bootstrap() {
     say "building $tag with mmdebstrap from $mirror"
     WORK="$(mktemp -d)"
     trap cleanup EXIT
-    timeout "$BOOTSTRAP_SECONDS" mmdebstrap "${options[@]}" "$suite" "$WORK/root.tar" \
+    "${DEADLINE[@]}" "$BOOTSTRAP_SECONDS" mmdebstrap "${options[@]}" "$suite" "$WORK/root.tar" \
         "deb $mirror $suite main" "deb $mirror $suite-updates main" "deb $security $suite-security main" \
         >"$WORK/log" 2>&1 </dev/null || {
         tail -n 25 "$WORK/log" >&2

@@ -109,7 +109,7 @@ else
 fi
 say "building $tag"
 start=$SECONDS
-timeout "$BUILD_SECONDS" docker build ${extra[@]+"${extra[@]}"} "${arguments[@]}" --tag "$unlabelled" "$WORK" ||
+"${DEADLINE[@]}" "$BUILD_SECONDS" docker build ${extra[@]+"${extra[@]}"} "${arguments[@]}" --tag "$unlabelled" "$WORK" ||
     die "the build failed at the step shown last above"
 
 # Labels can say only what is known before the build; the versions are known after it. A second build adds them as a layer

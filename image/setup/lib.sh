@@ -16,6 +16,13 @@ die() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# Prefix of a command that must end by itself: "${DEADLINE[@]}" SECONDS COMMAND… (macOS has no timeout, but perl).
+if have timeout; then
+    readonly DEADLINE=(timeout)
+else
+    readonly DEADLINE=(perl -e 'alarm shift; exec @ARGV or exit 127')
+fi
+
 # version_at_least A B: true if dotted version A is B or newer.
 version_at_least() {
     [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
@@ -46,7 +53,7 @@ engine_probe() {
         # A tcp:// or ssh:// engine, or no curl: let the client ask.
         local host="${DOCKER_HOST:-}"
         [ -n "$socket" ] && host="unix://$socket"
-        api="$(DOCKER_HOST="$host" timeout "$AIGO_PROBE_SECONDS" \
+        api="$(DOCKER_HOST="$host" "${DEADLINE[@]}" "$AIGO_PROBE_SECONDS" \
             docker version --format '{{.Server.APIVersion}}' 2>/dev/null)" || return 1
         product="Docker"
     else
