@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ipc_protocol::host::HostIpc;
 use ipc_protocol::input::{Input, Message};
@@ -68,6 +69,62 @@ pub(crate) fn os(name: &str) -> &OsStr {
 
 pub(crate) const MESSAGE: &str = r#"{"type":"message","text":"hello"}"#;
 
-pub(crate) fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+/// Some attacks need root to be staged. Elsewhere the test says that it was skipped, and why.
+pub(crate) fn is_root_or_skipped(what: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: {what}: needs root to be staged");
+    }
+    root
+}
+
+/// Runs `work`, which must not take longer than a supervisor may be unresponsive.
+pub(crate) fn promptly<T>(work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let result = work();
+    assert!(begun.elapsed() < Duration::from_secs(2), "took {:?}", begun.elapsed());
+    result
+}
+
+/// Valid bytes that no mailbox may deliver, since they are not in it.
+pub(crate) const SECRET: &str = r#"{"type":"message","text":"host secret"}"#;
+
+/// A file outside of the IPC directory, and a check that nobody has touched it.
+pub(crate) struct Outside(pub(crate) PathBuf);
+
+impl Outside {
+    pub(crate) fn new(session: &Session) -> Self {
+        let dir = session.temp.path().join("outside");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("secret.json"), SECRET).unwrap();
+        Self(dir)
+    }
+
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.0.join("secret.json")
+    }
+
+    pub(crate) fn assert_untouched(&self) {
+        assert_eq!(names(&self.0), ["secret.json"]);
+        assert_eq!(std::fs::read_to_string(self.secret()).unwrap(), SECRET);
+    }
+}
+
+/// A file system of its own, of this many bytes; removed at the end.
+pub(crate) struct Tmpfs(pub(crate) PathBuf);
+
+impl Tmpfs {
+    pub(crate) fn mount(at: PathBuf, size: &str) -> Self {
+        std::fs::create_dir_all(&at).unwrap();
+        let options = format!("size={size}");
+        nix::mount::mount(Some("tmpfs"), &at, Some("tmpfs"), nix::mount::MsFlags::empty(), Some(options.as_str()))
+            .expect("root can mount a tmpfs");
+        Self(at)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
 }
