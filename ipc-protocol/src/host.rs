@@ -91,6 +91,11 @@ impl HostIpc {
         })
     }
 
+    /// Where it is on the host.
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
     fn folder(&self, name: &'static str) -> Folder {
         Folder::new(Arc::clone(&self.root), name)
     }

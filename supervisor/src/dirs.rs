@@ -61,6 +61,30 @@ impl DataDir {
         &self.root
     }
 
+    /// A random name for this data directory, made once: marks what is ours on the engine.
+    pub fn instance(&self) -> Result<String, DirError> {
+        let path = self.root.join("instance");
+        let unusable = |source| DirError::Unusable { path: path.clone(), source };
+        for _ in 0..2 {
+            match fs::read_to_string(&path) {
+                Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unusable(error)),
+            }
+            let mut file = tempfile::NamedTempFile::new_in(&self.root).map_err(unusable)?;
+            let name = crate::session::SessionId::random();
+            io::Write::write_all(&mut file, name.as_str().as_bytes()).map_err(unusable)?;
+            // Of two processes that start at once, the first one's name stays; the second reads it.
+            match file.persist_noclobber(&path) {
+                Ok(_) => return Ok(name.to_string()),
+                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(unusable(error.error)),
+            }
+        }
+        Err(unusable(io::Error::new(io::ErrorKind::InvalidData, "the file is empty; remove it")))
+    }
+
     /// The database.
     pub fn database(&self) -> PathBuf {
         self.root.join("aigo.db")
@@ -131,6 +155,7 @@ mod tests {
         let home = DataDir::open(None, env(vec![("XDG_DATA_HOME", "relative".into()), ("HOME", at("h"))])).unwrap();
         assert!(home.root().ends_with("h/.local/share/aigo"));
         assert_eq!(fs::metadata(home.root()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(home.instance().unwrap(), home.instance().unwrap());
         assert!(matches!(DataDir::open(None, env(vec![])), Err(DirError::Unknown)));
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(matches!(DataDir::open(Some(&dir.path().join("file")), env(vec![])), Err(DirError::Unusable { .. })));

@@ -7,6 +7,7 @@
 //!             └─► store ─► readers                       proxy ◄── the agent's model requests
 //! ```
 
+pub mod cli;
 pub mod dirs;
 pub mod engine;
 pub mod plan;

@@ -9,12 +9,20 @@
 //!
 //! - [`machine`] is the whole life as a pure function: inputs and the time go in, effects come out.
 //! - [`driver`] is the one task that owns a session: it feeds the machine and carries out its effects.
-//! - [`launch`] brings everything up in order and takes everything down again, whatever happened in between.
+//! - [`launch`] brings everything up in order; [`resources`] takes everything down again, whatever happened in between.
+//! - [`recover`] does the same for sessions whose owner died without a word.
 //! - [`event`] is what readers see; the store has it before any of them.
 
+pub mod control;
+pub mod driver;
 pub mod event;
 pub mod id;
+pub mod launch;
+pub mod lock;
 pub mod machine;
+pub mod recover;
+pub mod requests;
+pub mod resources;
 pub mod status;
 
 pub use id::SessionId;

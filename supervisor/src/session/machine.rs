@@ -92,8 +92,8 @@ pub enum Input<'a> {
     Runner(&'a EventKind),
     /// A message was written to the runner's mailbox.
     Sent(&'a str),
-    /// An agent's question for its people was stored, or answered.
-    QuestionPending(bool),
+    /// An agent's question for its people was stored; the next message answers it.
+    Asked,
     /// Somebody wants something.
     Command(Command),
     /// How many model requests the proxy is carrying for the session.
@@ -104,6 +104,8 @@ pub enum Input<'a> {
     Exited(&'a ExitFacts),
     /// The engine does not answer any more.
     EngineLost(&'a str),
+    /// The container broke the rules of its journal: nothing more can be learned from it.
+    Broken(&'a str),
     /// Time has passed.
     Tick,
 }
@@ -168,6 +170,7 @@ enum Intent {
     Idle,
     Cancel(String),
     NotReady,
+    Broken(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,12 +268,13 @@ impl Machine {
             Input::Runner(event) => self.on_runner(now, event, &mut effects),
             Input::Sent(id) => {
                 self.last_activity = now;
+                self.question_pending = false;
                 self.unaccepted.insert(id.to_owned());
                 self.unanswered.insert(id.to_owned());
             }
-            Input::QuestionPending(pending) => {
+            Input::Asked => {
                 self.last_activity = now;
-                self.question_pending = pending;
+                self.question_pending = true;
             }
             Input::Command(command) => self.on_command(now, command, &mut effects),
             Input::ModelRequests(count) => {
@@ -289,6 +293,12 @@ impl Machine {
             }
             Input::EngineLost(why) => {
                 self.finish(Ending::because(EndReason::EngineLost, why), &mut effects);
+            }
+            Input::Broken(why) => {
+                if !self.timed_out_already() {
+                    self.intent = Some(Intent::Broken(why.to_owned()));
+                }
+                self.enter_kill(now, &mut effects);
             }
             Input::Tick => self.on_tick(now, &mut effects),
         }
@@ -343,12 +353,12 @@ impl Machine {
                 }
             }
             EventKind::AgentExited { code, signal } => self.agent_exit = Some((*code, *signal)),
+            EventKind::Question { .. } => self.question_pending = true,
             EventKind::TurnStarted { .. }
             | EventKind::Text { .. }
             | EventKind::Thought { .. }
             | EventKind::Usage { .. }
             | EventKind::Output { .. }
-            | EventKind::Question { .. }
             | EventKind::Warning { .. }
             | EventKind::RunnerExiting { .. }
             | EventKind::Raw { .. } => {}
@@ -386,7 +396,7 @@ impl Machine {
                 effects.push(Effect::Tell(HostEvent::EndRequested { by: by.clone() }));
                 // What has timed out stays a timeout: whoever is impatient only shortens the ladder.
                 match self.intent {
-                    Some(Intent::Wall | Intent::Idle | Intent::NotReady) => {}
+                    Some(Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Broken(_)) => {}
                     None | Some(Intent::Drain | Intent::Close | Intent::Cancel(_)) => {
                         self.intent = Some(Intent::Cancel(by));
                     }
@@ -430,7 +440,9 @@ impl Machine {
             Intent::Wall => ("wall_timeout", "the session's timeout has passed"),
             Intent::Idle => ("idle_timeout", "nothing has happened for the length of the idle timeout"),
             Intent::NotReady => ("not_ready", "the runner did not become ready in time"),
-            Intent::Drain | Intent::Close | Intent::Cancel(_) => ("ending", "the session is being ended"),
+            Intent::Drain | Intent::Close | Intent::Cancel(_) | Intent::Broken(_) => {
+                ("ending", "the session is being ended")
+            }
         };
         effects.push(Effect::Tell(HostEvent::HostWarning { code: code.into(), message: message.into() }));
         self.intent = Some(intent);
@@ -509,7 +521,10 @@ impl Machine {
     }
 
     fn timed_out_already(&self) -> bool {
-        matches!(self.intent, Some(Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Cancel(_)))
+        matches!(
+            self.intent,
+            Some(Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Cancel(_) | Intent::Broken(_))
+        )
     }
 
     fn wall_deadline(&self) -> Option<At> {
@@ -536,6 +551,7 @@ impl Machine {
             }
             Some(Intent::Idle) => return Ending::because(EndReason::IdleTimeout, "the session was idle for too long"),
             Some(Intent::Cancel(by)) => return Ending::because(EndReason::Cancelled, format!("cancelled by {by}")),
+            Some(Intent::Broken(why)) => return Ending::because(EndReason::RunnerLost, why.clone()),
             Some(Intent::NotReady) => {
                 let reason = EndReason::SetupFailed { step: "runner".into() };
                 return Ending::because(reason, format!("the runner was not ready within {READY_LIMIT:?}"));

@@ -97,8 +97,8 @@ impl Store {
         .await
     }
 
-    /// Stores what the agent put into `box_name`, with the event that tells of it. False if its id was taken before:
-    /// then nothing is stored.
+    /// Stores what the agent put into `box_name`, with the event that tells of it, whose number is returned. None if its
+    /// id was taken before: then nothing is stored.
     pub async fn take(
         &self,
         session: &SessionId,
@@ -106,7 +106,7 @@ impl Store {
         id: &str,
         body: String,
         event: NewEvent,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let (session, id) = (session.clone(), id.to_owned());
         self.call(move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -114,6 +114,7 @@ impl Store {
                 .prepare_cached("INSERT OR IGNORE INTO inbox (session, box, id, body) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![session.as_str(), box_name, id, body])?
                 == 1;
+            let mut told = None;
             if new {
                 let seq: u64 = transaction
                     .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM events WHERE session = ?1")?
@@ -123,9 +124,10 @@ impl Store {
                 transaction
                     .prepare_cached("INSERT INTO events (session, seq, runner_seq, body) VALUES (?1, ?2, NULL, ?3)")?
                     .execute(params![session.as_str(), seq, body])?;
+                told = Some(seq);
             }
             transaction.commit()?;
-            Ok(new)
+            Ok(told)
         })
         .await
     }
@@ -170,9 +172,9 @@ mod tests {
     async fn a_message_is_taken_once() {
         let (_dir, store, id) = store().await;
         let event = || NewEvent::from(HostEvent::InterruptSent {});
-        assert!(store.take(&id, "messages", "m", "{}".into(), event()).await.unwrap());
-        assert!(!store.take(&id, "messages", "m", "{}".into(), event()).await.unwrap());
-        assert!(store.take(&id, "tasks", "m", "{}".into(), event()).await.unwrap());
+        assert_eq!(store.take(&id, "messages", "m", "{}".into(), event()).await.unwrap(), Some(1));
+        assert_eq!(store.take(&id, "messages", "m", "{}".into(), event()).await.unwrap(), None);
+        assert_eq!(store.take(&id, "tasks", "m", "{}".into(), event()).await.unwrap(), Some(2));
         assert_eq!(store.events(&id, 0, 9).await.unwrap().len(), 2);
     }
 

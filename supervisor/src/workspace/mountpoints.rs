@@ -44,6 +44,21 @@ pub fn make(root: &Path, points: &[PathBuf]) -> Result<Vec<Made>, MountPointErro
     Ok(made)
 }
 
+/// Those folders that [`make`] would make, parents first: to be written down before it is called.
+pub fn missing(root: &Path, points: &[PathBuf]) -> Vec<Made> {
+    let mut missing = Vec::new();
+    for point in points {
+        let mut path = PathBuf::new();
+        for name in point.components() {
+            path.push(name);
+            if !missing.contains(&path) && root.join(&path).symlink_metadata().is_err() {
+                missing.push(path.clone());
+            }
+        }
+    }
+    missing
+}
+
 fn make_one(root: &Path, point: &Path, made: &mut Vec<Made>) -> io::Result<()> {
     let mut parent = open(root, DIR, Mode::empty())?;
     let owner = fstat(&parent)?;
@@ -111,8 +126,10 @@ mod tests {
     #[test]
     fn leaves_the_folder_as_found() {
         let dir = tempfile::tempdir().unwrap();
+        let missing = missing(dir.path(), &points());
         let made = make(dir.path(), &points()).unwrap();
         assert_eq!(made, ["ipc", "extra", "extra/data"].map(PathBuf::from));
+        assert_eq!(made, missing);
         assert!(dir.path().join("extra/data").is_dir());
         remove(dir.path(), &made);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

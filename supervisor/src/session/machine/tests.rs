@@ -124,9 +124,9 @@ fn idle_means_nothing_in_flight() {
     machine.step(S(310), Input::Attached(true));
     assert_eq!(machine.next_deadline(), Some(S(600)), "a person is there");
     machine.step(S(320), Input::Attached(false));
-    machine.step(S(330), Input::QuestionPending(true));
+    machine.step(S(330), Input::Asked);
     assert_eq!(machine.next_deadline(), Some(S(600)), "a person is asked");
-    machine.step(S(340), Input::QuestionPending(false));
+    machine.step(S(340), Input::Sent("answer"));
     machine.step(S(400), Input::Tick);
     assert_eq!(*ending(&machine.step(S(401), Input::Exited(&exit(143)))), EndReason::IdleTimeout);
 }

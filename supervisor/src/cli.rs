@@ -1,0 +1,58 @@
+//! The command line: typed flags, resolved into requests, carried out by one function a command.
+//!
+//! Standard output carries what was asked for (transcript, table, JSON); progress, warnings and errors go to standard
+//! error. Nothing that came out of a container reaches a terminal without [`show::sanitize`].
+
+pub mod args;
+pub mod commands;
+pub mod context;
+pub mod exit;
+pub mod show;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Args, Command, ImageCommand};
+use exit::Exit;
+
+/// Runs the program with the process's arguments and environment.
+pub async fn main() -> Exit {
+    let matches = match Args::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Prints help to standard output and errors to standard error, with the code 0 or 2 that belongs to them.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    let args = match Args::from_arg_matches(&matches) {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return Exit::Usage;
+        }
+    };
+    let style = show::style::Style::resolve(args.global.color);
+    match dispatch(args).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("{}", show::style::error(style, &error.to_string()));
+            error.exit()
+        }
+    }
+}
+
+async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
+    let global = args.global;
+    match args.command {
+        Command::Run(run) => commands::run::run(&global, *run).await,
+        Command::Ps(ps) => commands::ps::run(&global, &ps).await,
+        Command::Logs(logs) => commands::logs::run(&global, &logs).await,
+        Command::Stop(stop) => commands::control::stop(&global, &stop).await,
+        Command::Send(send) => commands::control::send(&global, &send).await,
+        Command::Interrupt(interrupt) => commands::control::interrupt(&global, &interrupt).await,
+        Command::Image { command: ImageCommand::Build(build) } => commands::image::build(&global, &build).await,
+        Command::Image { command: ImageCommand::Status(status) } => commands::image::status(&global, &status).await,
+        Command::Doctor(doctor) => commands::doctor::run(&global, &doctor).await,
+        Command::Completions { shell } => Ok(commands::completions::run(shell)),
+    }
+}

@@ -1,0 +1,9 @@
+//! One module a command.
+
+pub mod completions;
+pub mod control;
+pub mod doctor;
+pub mod image;
+pub mod logs;
+pub mod ps;
+pub mod run;

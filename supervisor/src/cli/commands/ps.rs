@@ -1,0 +1,62 @@
+//! `aigo ps`.
+
+use std::time::Duration;
+
+use crate::cli::args::{Global, PsArgs};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::show::sanitize::one_line;
+use crate::cli::show::style::Style;
+use crate::session::status::Status;
+use crate::store::{SessionFilter, SessionRow};
+use crate::units::format_duration;
+
+/// Characters of a folder's path that are shown.
+const PATH_CHARS: usize = 48;
+
+/// Lists sessions.
+pub async fn run(global: &Global, args: &PsArgs) -> Result<Exit, CliError> {
+    let context = Context::open(global)?;
+    let filter = if args.all { SessionFilter::All } else { SessionFilter::Live };
+    let rows = context.store.sessions(filter).await.map_err(CliError::environment)?;
+    // A session whose owner died without a word is not running; the next `aigo run` clears it away.
+    let rows: Vec<SessionRow> = rows.into_iter().filter(|row| args.all || context.is_owned(&row.id)).collect();
+    if args.json {
+        let json = serde_json::to_string_pretty(&rows).map_err(CliError::environment)?;
+        println!("{json}");
+        return Ok(Exit::Ok);
+    }
+    let style = Style::resolve(global.color);
+    if rows.is_empty() {
+        let hint = if args.all { "" } else { "; `aigo ps --all` shows those that ended" };
+        eprintln!("no sessions{hint}");
+        return Ok(Exit::Ok);
+    }
+    println!(
+        "{}",
+        style
+            .bold(format!("{:<13} {:<13} {:<22} {:<8} {:<8} WORKSPACE", "SESSION", "STATUS", "REASON", "AGENT", "AGE"))
+    );
+    for row in rows {
+        println!("{}", line(&context, style, &row));
+    }
+    Ok(Exit::Ok)
+}
+
+fn line(context: &Context, style: Style, row: &SessionRow) -> String {
+    let age = jiff::Timestamp::now().duration_since(row.created_at);
+    let age = Duration::try_from(age).map(format_duration).unwrap_or_default();
+    let dead = row.ended_at.is_none() && !context.is_owned(&row.id);
+    let status = if dead { "dead".to_owned() } else { row.status.to_string() };
+    let padded = format!("{status:<13}");
+    let status = match row.status {
+        _ if dead => style.bad(padded),
+        Status::Completed | Status::Running => style.good(padded),
+        Status::Failed => style.bad(padded),
+        Status::Timeout | Status::Cancelled | Status::Closing => style.warn(padded),
+        Status::Queued | Status::Provisioning => padded,
+    };
+    let reason = row.ending.as_ref().map(|ending| ending.reason.to_string()).unwrap_or_default();
+    let folder = one_line(&row.workspace.to_string_lossy(), PATH_CHARS);
+    format!("{:<13} {status} {reason:<22} {:<8} {age:<8} {folder}", row.id.as_str(), row.agent)
+}

@@ -1,0 +1,57 @@
+//! `aigo run`: from flags to a request, to a session, to what a person sees.
+
+mod attend;
+mod keyboard;
+mod prepare;
+mod printer;
+
+use std::io::IsTerminal;
+
+use crate::cli::args::{Global, OutputFormat, RunArgs};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::show::style::Style;
+use crate::policy;
+use crate::session::launch::Launcher;
+use crate::session::recover;
+use crate::store::SessionFilter;
+
+/// Runs a session and stays with it until its end.
+pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
+    let output = if args.json { OutputFormat::Json } else { args.output };
+    let interactive = std::io::stdin().is_terminal() && args.prompt_file.is_none();
+    let attend = attend::Options { interactive, steer: args.steer, output, style: Style::resolve(global.color) };
+    // Whatever is wrong with what was asked is said before anything outside is touched.
+    let request = prepare::request(&args, interactive)?;
+    let context = Context::open(global)?;
+    let model = prepare::model(&args, &request)?;
+    let facts = prepare::facts(&context, &request, &model)?;
+    let (engine, info) = context.engine().await?;
+    let request = prepare::fit(request, args.cpus, &info)?;
+    let permit = policy::judge(request, facts).map_err(CliError::usage)?;
+    clear_away_the_dead(&context, &engine).await?;
+    let launcher = Launcher {
+        engine,
+        store: context.store.clone(),
+        dirs: context.dirs.clone(),
+        instance: context.instance.clone(),
+    };
+    let header = printer::header(&permit);
+    let session = launcher.launch(permit, model.upstream).await.map_err(CliError::environment)?;
+    attend::attend(session, &context.store, attend, &header).await
+}
+
+/// Before anything new: mount points of a dead session may lie in this very folder.
+async fn clear_away_the_dead(context: &Context, engine: &crate::engine::SharedEngine) -> Result<(), CliError> {
+    let live = context.store.sessions(SessionFilter::Live).await.map_err(CliError::environment)?;
+    if live.iter().any(|row| !context.is_owned(&row.id)) {
+        let swept = recover::sweep(engine, &context.store, &context.dirs, &context.instance).await;
+        for id in &swept.sessions {
+            eprintln!("cleared away what session {id} had left when its aigo process died");
+        }
+        for problem in &swept.problems {
+            eprintln!("warning: {problem}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What `aigo run` prints, in the three forms of `--output`.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ipc_protocol::event::EventKind;
+use serde_json::json;
+
+use crate::cli::args::OutputFormat;
+use crate::cli::exit::Exit;
+use crate::cli::show::launch::launch_step;
+use crate::cli::show::sanitize::one_line;
+use crate::cli::show::style::Style;
+use crate::cli::show::transcript::Transcript;
+use crate::policy::Permit;
+use crate::session::SessionId;
+use crate::session::event::{HostEvent, SessionEvent, What};
+use crate::units::{format_duration, format_size};
+
+/// The pace of the spinner.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Prints events as they come.
+pub(super) struct Printer {
+    output: OutputFormat,
+    transcript: Transcript,
+    progress: Option<ProgressBar>,
+    last: Option<SessionEvent>,
+}
+
+/// The first lines: what runs, on what, within what.
+pub(super) fn header(permit: &Permit) -> [String; 2] {
+    let request = permit.request();
+    let timeout =
+        request.timeout.map_or_else(|| "no timeout".to_owned(), |t| format!("timeout {}", format_duration(t)));
+    let folder = one_line(&permit.facts().workspace.canonical.to_string_lossy(), 200);
+    let access = if request.workspace_read_only { " (read-only)" } else { "" };
+    [
+        format!("{} in {} on {folder}{access}", request.agent.word(), request.image),
+        format!(
+            "{} CPUs, {} memory, {} processes, {timeout}",
+            request.limits.cpus,
+            format_size(request.limits.memory),
+            request.limits.pids
+        ),
+    ]
+}
+
+impl Printer {
+    pub(super) fn new(output: OutputFormat, style: Style, typing: bool, id: &SessionId, header: &[String; 2]) -> Self {
+        let mut progress = None;
+        if output == OutputFormat::Text {
+            eprintln!("{} {}", style.bold(format!("● session {id}:")), header[0]);
+            eprintln!("{}", style.dim(format!("  {}", header[1])));
+            if std::io::stderr().is_terminal() {
+                let bar = ProgressBar::new_spinner();
+                // The template is a constant that is tested below.
+                if let Ok(template) = ProgressStyle::with_template(TEMPLATE) {
+                    bar.set_style(template);
+                }
+                bar.enable_steady_tick(TICK);
+                bar.set_message("starting");
+                progress = Some(bar);
+            }
+        }
+        Self { output, transcript: Transcript::new(style, typing), progress, last: None }
+    }
+
+    /// Prints one event. An error means that nobody reads any more.
+    pub(super) fn event(&mut self, event: SessionEvent) -> std::io::Result<()> {
+        match self.output {
+            OutputFormat::Text => self.text(&event)?,
+            OutputFormat::StreamJson => {
+                let json = serde_json::to_string(&event)?;
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "{json}")?;
+                out.flush()?;
+            }
+            OutputFormat::Json => {}
+        }
+        self.last = Some(event);
+        Ok(())
+    }
+
+    fn text(&mut self, event: &SessionEvent) -> std::io::Result<()> {
+        match &event.what {
+            What::Host(HostEvent::LaunchStep { step, detail }) => {
+                let line = launch_step(*step, detail.as_deref());
+                return match &self.progress {
+                    Some(bar) => {
+                        bar.set_message(line.trim_start_matches([' ', '·']).to_owned());
+                        Ok(())
+                    }
+                    None => writeln!(std::io::stderr(), "{line}"),
+                };
+            }
+            What::Runner(EventKind::Ready {}) | What::Host(HostEvent::Ended { .. }) => {
+                if let Some(bar) = self.progress.take() {
+                    bar.finish_and_clear();
+                }
+            }
+            What::Host(_) | What::Runner(_) => {}
+        }
+        let text = self.transcript.render(event);
+        if text.is_empty() {
+            return Ok(());
+        }
+        let print = || {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        };
+        match &self.progress {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// A line for the person at the terminal that is no event.
+    pub(super) fn note(&self, line: &str) {
+        let print = || {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        };
+        match &self.progress {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// After the last event.
+    pub(super) fn finish(&mut self, id: &SessionId, exit: Exit) {
+        if let Some(bar) = self.progress.take() {
+            bar.finish_and_clear();
+        }
+        if self.output != OutputFormat::Json {
+            return;
+        }
+        let mut result = json!({"session": id, "exitCode": exit.code()});
+        if let Some(SessionEvent { what: What::Host(HostEvent::Ended { status, ending, summary }), .. }) = &self.last {
+            result["status"] = json!(status);
+            result["reason"] = json!(ending.reason.word());
+            result["detail"] = json!(ending.detail);
+            result["summary"] = json!(summary);
+        }
+        // Nobody may be left to read it.
+        let _ = writeln!(std::io::stdout(), "{result:#}");
+    }
+}
+
+const TEMPLATE: &str = "  {spinner} {msg} {elapsed}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_valid() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+}

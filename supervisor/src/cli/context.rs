@@ -1,0 +1,69 @@
+//! What commands share: the data directory, the store, the engine.
+
+use std::sync::Arc;
+
+use super::args::Global;
+use super::exit::CliError;
+use crate::dirs::DataDir;
+use crate::engine::detect::{Choice, ENGINE_VARIABLE, connect};
+use crate::engine::docker::HostEnv;
+use crate::engine::{EngineInfo, SharedEngine};
+use crate::session::SessionId;
+use crate::store::{SessionFilter, SessionRow, Store};
+
+/// The data directory with its store.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub dirs: DataDir,
+    pub store: Store,
+    /// Marks this data directory's objects on the engine.
+    pub instance: Arc<str>,
+}
+
+impl Context {
+    /// Opens the data directory that the flags and the environment name.
+    pub fn open(global: &Global) -> Result<Self, CliError> {
+        let env = |name: &str| std::env::var(name).ok();
+        let dirs = DataDir::open(global.data_dir.as_deref(), env).map_err(CliError::environment)?;
+        let instance = dirs.instance().map_err(CliError::environment)?.into();
+        let store = Store::open(&dirs.database()).map_err(CliError::environment)?;
+        Ok(Self { dirs, store, instance })
+    }
+
+    /// The engine, which answers and is new enough.
+    pub async fn engine(&self) -> Result<(SharedEngine, EngineInfo), CliError> {
+        let choice = match std::env::var(ENGINE_VARIABLE) {
+            Ok(name) => name.parse().map_err(CliError::usage)?,
+            Err(_) => Choice::Auto,
+        };
+        let engine = connect(choice, &HostEnv::from_process()).await.map_err(CliError::environment)?;
+        let info = engine.detect().await.map_err(CliError::environment)?;
+        Ok((engine, info))
+    }
+
+    /// The one session that `text` is the id, or the beginning of the id, of.
+    pub async fn find(&self, text: &str, filter: SessionFilter) -> Result<SessionRow, CliError> {
+        let rows = self.store.sessions(filter).await.map_err(CliError::environment)?;
+        let mut found = rows.into_iter().filter(|row| !text.is_empty() && row.id.as_str().starts_with(text));
+        match (found.next(), found.next()) {
+            (Some(row), None) => Ok(row),
+            (Some(one), Some(other)) => Err(CliError::usage(anyhow::anyhow!(
+                "`{text}` begins more than one session's id, such as {} and {}; give more of it",
+                one.id,
+                other.id
+            ))),
+            (None, _) => {
+                let which = match filter {
+                    SessionFilter::All => "no session",
+                    SessionFilter::Live => "no session that runs",
+                };
+                Err(CliError::usage(anyhow::anyhow!("{which} has the id `{text}`; `aigo ps --all` lists them")))
+            }
+        }
+    }
+
+    /// Whether the process that owns the session is alive.
+    pub fn is_owned(&self, id: &SessionId) -> bool {
+        crate::session::lock::is_held(&self.dirs.session(id).lock())
+    }
+}

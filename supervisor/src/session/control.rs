@@ -1,0 +1,216 @@
+//! How other processes reach a session's owner: one JSON line each way over a unix socket in the session's folder.
+//!
+//! The folder is 0700, so only the same user (and root) can connect. Requests are bounded in size, number and time.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long the owner may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long a client may take to say what it wants.
+const ASK: Duration = Duration::from_secs(5);
+/// Clients at once; further ones wait in the listen queue.
+const CLIENTS: usize = 16;
+/// JSON makes at most six bytes of one.
+const MAX_REQUEST: u64 = 6 * MAX_INPUT_TEXT_BYTES as u64 + 1024;
+
+/// What another process wants of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Request {
+    /// A message for the agent.
+    Message {
+        /// What it says.
+        text: String,
+    },
+    /// A person came or went: while one is there, silence does not end the session.
+    Attached {
+        /// Whether one is there.
+        attached: bool,
+    },
+    /// Stop the turn.
+    Interrupt {},
+    /// End gracefully, then by force.
+    Close {
+        /// Milliseconds between the two.
+        grace_ms: u64,
+        /// Who, in words.
+        by: String,
+    },
+    /// End now.
+    Cancel {
+        /// Who, in words.
+        by: String,
+    },
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// It was taken.
+    pub ok: bool,
+    /// The id of the message that was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Answer {
+    /// It was taken.
+    pub fn taken(id: Option<String>) -> Self {
+        Self { ok: true, id, error: None }
+    }
+
+    /// It was refused.
+    pub fn refused(why: impl Into<String>) -> Self {
+        Self { ok: false, id: None, error: Some(why.into()) }
+    }
+}
+
+/// A request on its way to the driver.
+#[derive(Debug)]
+pub struct Pending {
+    /// What is wanted.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// Why a session cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens.
+    #[error("the session's owner cannot be reached at {}; it may just have ended", path.display())]
+    Connect {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No answer, or none that makes sense.
+    #[error("the session's owner did not answer within {ANSWER:?}")]
+    NoAnswer,
+}
+
+/// Socket addresses are limited to 108 bytes (unix(7)), paths are not: the folder is opened and named by its descriptor.
+fn short_address(path: &Path) -> io::Result<(std::fs::File, PathBuf)> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default();
+    let folder = std::fs::File::open(folder)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    Ok((folder, short))
+}
+
+/// Listens at `path`; serves until the returned task is aborted.
+pub fn listen(path: &Path, pending: mpsc::Sender<Pending>) -> io::Result<tokio::task::JoinHandle<()>> {
+    let (folder, short) = short_address(path)?;
+    let listener = UnixListener::bind(short)?;
+    Ok(tokio::spawn(async move {
+        let _folder = folder;
+        let mut clients = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
+                    Ok((stream, _)) => {
+                        clients.spawn(serve(stream, pending.clone()));
+                    }
+                    // Out of descriptors: wait for clients to go instead of spinning.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                },
+                Some(_) = clients.join_next(), if !clients.is_empty() => {}
+            }
+        }
+    }))
+}
+
+async fn serve(mut stream: UnixStream, pending: mpsc::Sender<Pending>) {
+    let answer = match tokio::time::timeout(ASK, read_line::<Request>(&mut stream, MAX_REQUEST)).await {
+        Ok(Ok(request)) => {
+            let (answer, result) = oneshot::channel();
+            let sent = pending.send(Pending { request, answer }).await;
+            match (sent, tokio::time::timeout(ANSWER, result).await) {
+                (Ok(()), Ok(Ok(answer))) => answer,
+                _ => Answer::refused("the session is ending"),
+            }
+        }
+        Ok(Err(error)) => Answer::refused(format!("the request cannot be read: {error}")),
+        Err(_) => Answer::refused("the request took too long"),
+    };
+    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+    line.push(b'\n');
+    // A client that left does not want the answer.
+    let _ = tokio::time::timeout(ASK, stream.write_all(&line)).await;
+}
+
+/// Asks the owner of the session whose socket is at `path`.
+pub async fn ask(path: &Path, request: &Request) -> Result<Answer, ControlError> {
+    let connect = |source| ControlError::Connect { path: path.to_owned(), source };
+    let (_folder, short) = short_address(path).map_err(connect)?;
+    let mut stream = UnixStream::connect(short).await.map_err(connect)?;
+    let mut line = serde_json::to_vec(request).unwrap_or_default();
+    line.push(b'\n');
+    let exchange = async {
+        stream.write_all(&line).await?;
+        read_line::<Answer>(&mut stream, MAX_REQUEST).await
+    };
+    match tokio::time::timeout(ASK + ANSWER, exchange).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) | Err(_) => Err(ControlError::NoAnswer),
+    }
+}
+
+async fn read_line<T: serde::de::DeserializeOwned>(stream: &mut UnixStream, max: u64) -> io::Result<T> {
+    let mut line = Vec::new();
+    BufReader::new(stream.take(max)).read_until(b'\n', &mut line).await?;
+    serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_reaches_the_owner_even_in_a_deep_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        let path = deep.join("control");
+        let (pending, mut requests) = mpsc::channel(1);
+        let server = listen(&path, pending).unwrap();
+        let owner = tokio::spawn(async move {
+            let Pending { request, answer } = requests.recv().await.unwrap();
+            answer.send(Answer::taken(Some("m".into()))).unwrap();
+            request
+        });
+        let request = Request::Message { text: "hé".into() };
+        assert_eq!(ask(&path, &request).await.unwrap(), Answer::taken(Some("m".into())));
+        assert_eq!(owner.await.unwrap(), request);
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_refused_and_an_absent_owner_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        assert!(matches!(ask(&path, &Request::Interrupt {}).await, Err(ControlError::Connect { .. })));
+        let (pending, _requests) = mpsc::channel(1);
+        let server = listen(&path, pending).unwrap();
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        stream.write_all(b"{\"op\":\"explode\"}\n").await.unwrap();
+        let answer: Answer = read_line(&mut stream, 1000).await.unwrap();
+        assert!(!answer.ok && answer.error.unwrap().contains("explode"));
+        server.abort();
+    }
+}

@@ -1,0 +1,340 @@
+//! The one task that owns a running session: everything that happens comes in here, and goes out from here.
+//!
+//! ```text
+//! journal, messages, tasks ─┐                    ┌─► store ─► readers
+//! commands ─────────────────┼─► machine (pure) ──┼─► mailbox (messages, interrupt, _close)
+//! engine: end of container ─┤                    └─► engine (SIGTERM, kill)
+//! proxy: requests in flight ┘
+//! ```
+
+mod facts;
+mod intake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_protocol::clip::ClippedText;
+use ipc_protocol::host::HostIpc;
+use ipc_protocol::id::MessageId;
+use ipc_protocol::input::{Input as Mail, Message};
+use ipc_protocol::journal::{Cursor, Reader};
+use ipc_protocol::limits::MAX_TEXT_BYTES;
+use ipc_protocol::mailbox::{Inbox, Outbox};
+use ipc_protocol::outgoing::OutgoingFile;
+use ipc_protocol::task::TaskFile;
+use nix::sys::signal::Signal;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use super::control::{Answer, Pending, Request};
+use super::event::{HostEvent, Summary};
+use super::machine::{Command, Effect, Input, Machine, NOTICE_ID, Rules};
+use super::status::{Ending, Status};
+use super::{SessionId, resources::Running};
+use crate::engine::{EngineError, ExitInfo, SharedEngine};
+use crate::proxy::Notice;
+use crate::store::{NewEvent, Store, StoreError};
+
+/// How long the driver sleeps at most: the safety net under every wake-up, and the pace of the memory samples.
+const PULSE: Duration = Duration::from_millis(500);
+
+/// Everything a driver works with from the start.
+#[derive(Debug)]
+pub struct Driver {
+    id: SessionId,
+    store: Store,
+    engine: SharedEngine,
+    ipc: HostIpc,
+    outbox: Outbox,
+    journal: Reader,
+    messages: Inbox<OutgoingFile>,
+    tasks: Inbox<TaskFile>,
+    machine: Machine,
+    started: Instant,
+    latest: watch::Sender<u64>,
+    news: Arc<Notify>,
+    summary: Summary,
+    ending: Option<Ending>,
+    container: Option<crate::engine::ContainerId>,
+    faulty: bool,
+}
+
+impl Driver {
+    /// A driver for a session that is being brought up.
+    pub fn new(
+        id: SessionId,
+        store: Store,
+        engine: SharedEngine,
+        ipc: HostIpc,
+        rules: Rules,
+        latest: watch::Sender<u64>,
+    ) -> Result<Self, ipc_protocol::dir::DirError> {
+        Ok(Self {
+            outbox: ipc.input()?,
+            journal: ipc.journal(Cursor::START),
+            messages: ipc.messages(),
+            tasks: ipc.tasks(),
+            machine: Machine::new(rules),
+            started: Instant::now(),
+            news: Arc::new(Notify::new()),
+            summary: Summary::default(),
+            ending: None,
+            container: None,
+            faulty: false,
+            id,
+            store,
+            engine,
+            ipc,
+            latest,
+        })
+    }
+
+    /// Stores an event of ours.
+    pub async fn tell(&mut self, event: HostEvent) -> Result<(), StoreError> {
+        self.append(vec![event.into()], None).await
+    }
+
+    async fn append(&mut self, events: Vec<NewEvent>, cursor: Option<String>) -> Result<(), StoreError> {
+        let appended = self.store.append(&self.id, events, cursor).await?;
+        if let Some(last) = appended.events.last() {
+            self.latest.send_replace(last.seq);
+        }
+        Ok(())
+    }
+
+    /// Sends a message to the agent. Also before the container runs: the runner finds it in its mailbox.
+    pub async fn send(&mut self, text: String, id: Option<MessageId>) -> Result<Answer, StoreError> {
+        if !self.machine.takes_input() {
+            return Ok(Answer::refused("the session is closing and takes no more messages"));
+        }
+        let shown = ClippedText::new(text.clone(), MAX_TEXT_BYTES);
+        let message = Message { text, ..Message::default() };
+        match self.outbox.send(id, Mail::Message(message)) {
+            Ok(sent) => {
+                let id = sent.id.to_string();
+                self.tell(HostEvent::InputSent { id: id.clone(), body: shown, sender: None }).await?;
+                self.step(Input::Sent(&id)).await?;
+                Ok(Answer::taken(Some(id)))
+            }
+            Err(error) => Ok(Answer::refused(chain(&error))),
+        }
+    }
+
+    /// Handles what somebody wants. Before the container runs, wishes to end come back as `Err(by)`.
+    pub async fn handle(&mut self, pending: Pending, launched: bool) -> Result<Result<(), String>, StoreError> {
+        let Pending { request, answer } = pending;
+        let mut abort = Ok(());
+        let said = match request {
+            Request::Message { text } => self.send(text, None).await?,
+            Request::Attached { attached } => {
+                self.step(Input::Attached(attached)).await?;
+                Answer::taken(None)
+            }
+            Request::Interrupt {} if !launched => Answer::refused("the agent has not started yet"),
+            Request::Interrupt {} => {
+                self.step(Input::Command(Command::Interrupt)).await?;
+                Answer::taken(None)
+            }
+            Request::Close { by, .. } | Request::Cancel { by } if !launched => {
+                abort = Err(by);
+                Answer::taken(None)
+            }
+            Request::Close { grace_ms, by } => {
+                // The largest number stands for: as long as it takes.
+                let grace = (grace_ms != u64::MAX).then(|| Duration::from_millis(grace_ms));
+                self.step(Input::Command(Command::Close { grace, by })).await?;
+                Answer::taken(None)
+            }
+            Request::Cancel { by } => {
+                self.step(Input::Command(Command::Cancel { by })).await?;
+                Answer::taken(None)
+            }
+        };
+        // Whoever asked may have left.
+        let _ = answer.send(said);
+        Ok(abort)
+    }
+
+    /// Drives the session from the container's start to its end. What went wrong on our side ends the session, too.
+    pub async fn run(
+        &mut self,
+        running: &Running,
+        commands: &mut mpsc::Receiver<Pending>,
+        notices: &mut mpsc::Receiver<Notice>,
+    ) -> Result<Ending, StoreError> {
+        self.container = Some(running.container.clone());
+        let news = Arc::clone(&self.news);
+        // Without a watch the pulse still finds everything, only later.
+        let _watch = self.ipc.watch(move || news.notify_one()).ok();
+        let engine = Arc::clone(&self.engine);
+        let container = running.container.clone();
+        let wait = async move { engine.wait(&container).await };
+        tokio::pin!(wait);
+        let mut in_flight = running.traffic.as_ref().map(|traffic| traffic.watch_in_flight());
+        let mut vitals = facts::Vitals::new(running.pid);
+        self.step(Input::Launched).await?;
+        let mut again = None;
+        let mut commands_open = true;
+        loop {
+            if let Some(ending) = self.ending.take() {
+                return Ok(ending);
+            }
+            let wake = self.next_wake(again);
+            again = None;
+            let news = Arc::clone(&self.news);
+            tokio::select! {
+                ended = &mut wait => {
+                    self.intake_all().await?;
+                    self.on_container_end(ended, &vitals).await?;
+                }
+                command = commands.recv(), if commands_open => match command {
+                    Some(pending) => {
+                        // Launched: ending goes through the machine.
+                        let _ = self.handle(pending, true).await?;
+                    }
+                    None => commands_open = false,
+                },
+                () = news.notified() => again = self.intake().await?,
+                Some(notice) = notices.recv() => self.on_notice(notice).await?,
+                changed = facts::changed(&mut in_flight) => {
+                    self.step(Input::ModelRequests(changed)).await?;
+                }
+                () = tokio::time::sleep_until(wake) => {
+                    vitals.sample();
+                    again = self.intake().await?;
+                    self.step(Input::Tick).await?;
+                }
+            }
+            self.summary.peak_memory_bytes = vitals.peak_memory();
+        }
+    }
+
+    /// The figures so far.
+    pub fn summary(&self) -> Summary {
+        let mut summary = self.summary.clone();
+        summary.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        summary
+    }
+
+    fn next_wake(&self, again: Option<Duration>) -> Instant {
+        let now = Instant::now();
+        let deadline = self.machine.next_deadline().map(|at| self.started + at);
+        let again = again.map(|wait| now + wait);
+        [Some(now + PULSE), deadline, again].into_iter().flatten().min().unwrap_or(now)
+    }
+
+    async fn on_container_end(
+        &mut self,
+        ended: Result<ExitInfo, EngineError>,
+        vitals: &facts::Vitals,
+    ) -> Result<(), StoreError> {
+        match ended {
+            Err(error) if error.engine_away() => {
+                self.step(Input::EngineLost(&error.to_string())).await?;
+            }
+            outcome => {
+                let exit = outcome.ok();
+                let facts = vitals.exit_facts(exit.as_ref(), self.ipc_path());
+                // An engine that shuts down stops its containers first: then the engine is what was lost.
+                if facts::stopped_from_outside(&facts) && self.engine.detect().await.is_err_and(|e| e.engine_away()) {
+                    self.step(Input::EngineLost("the engine was stopped while the session ran")).await?;
+                } else {
+                    self.step(Input::Exited(&facts)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_notice(&mut self, notice: Notice) -> Result<(), StoreError> {
+        let code = facts::notice_code(&notice.kind);
+        self.tell(HostEvent::HostWarning { code: code.into(), message: notice.kind.to_string() }).await
+    }
+
+    /// Feeds the machine and carries out what follows.
+    async fn step(&mut self, input: Input<'_>) -> Result<(), StoreError> {
+        let before = self.machine.status();
+        let effects = self.machine.step(self.started.elapsed(), input);
+        for effect in effects {
+            self.carry_out(effect).await?;
+        }
+        let after = self.machine.status();
+        if after != before && !after.is_terminal() {
+            self.store.set_status(&self.id, after).await?;
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, effect: Effect) -> Result<(), StoreError> {
+        match effect {
+            Effect::Tell(event) => self.tell(event).await,
+            Effect::SendNotice(text) => {
+                let body = ClippedText::new(text, MAX_TEXT_BYTES);
+                let message = Message { text: text.to_owned(), ..Message::default() };
+                match self.outbox.send(NOTICE_ID.parse().ok(), Mail::Message(message)) {
+                    Ok(_) => {
+                        let sender = Some("aigo".to_owned());
+                        self.tell(HostEvent::InputSent { id: NOTICE_ID.into(), body, sender }).await
+                    }
+                    Err(error) => self.warn("notice_failed", chain(&error)).await,
+                }
+            }
+            Effect::SendInterrupt => match self.outbox.send(None, Mail::Interrupt {}) {
+                Ok(_) => Ok(()),
+                Err(error) => self.warn("interrupt_failed", chain(&error)).await,
+            },
+            Effect::WriteClose => match self.outbox.close() {
+                Ok(()) => Ok(()),
+                // The ladder goes on by itself; without one, SIGTERM is what is left.
+                Err(error) => {
+                    self.warn("close_failed", chain(&error)).await?;
+                    self.signal(Signal::SIGTERM).await
+                }
+            },
+            Effect::Term => self.signal(Signal::SIGTERM).await,
+            Effect::Kill => self.signal(Signal::SIGKILL).await,
+            Effect::Finish(ending) => {
+                self.ending = Some(ending);
+                Ok(())
+            }
+        }
+    }
+
+    async fn signal(&mut self, signal: Signal) -> Result<(), StoreError> {
+        let Some(container) = self.container.clone() else { return Ok(()) };
+        let outcome = match signal {
+            Signal::SIGKILL => self.engine.kill(&container).await,
+            other => self.engine.signal(&container, other).await,
+        };
+        match outcome {
+            Ok(()) | Err(EngineError::NotRunning { .. } | EngineError::NotFound { .. }) => Ok(()),
+            Err(error) => self.warn("signal_failed", error.to_string()).await,
+        }
+    }
+
+    async fn warn(&mut self, code: &str, message: String) -> Result<(), StoreError> {
+        self.tell(HostEvent::HostWarning { code: code.into(), message }).await
+    }
+
+    fn ipc_path(&self) -> &std::path::Path {
+        self.ipc.path()
+    }
+}
+
+/// The statuses that a session passes before its end.
+pub const FIRST_STATUS: Status = Status::Provisioning;
+
+/// An error with its causes, as one sentence.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}

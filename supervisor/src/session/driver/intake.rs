@@ -1,0 +1,164 @@
+//! What the container wrote, into the store first and then into the machine.
+
+use std::time::Duration;
+
+use ipc_protocol::clip::ClippedText;
+use ipc_protocol::event::EventKind;
+use ipc_protocol::limits::MAX_TEXT_BYTES;
+use ipc_protocol::mailbox::{Item, Scan};
+use ipc_protocol::outgoing::{Outgoing, OutgoingFile};
+use ipc_protocol::reply::Reply;
+use ipc_protocol::task::TaskFile;
+
+use super::{Driver, chain};
+use crate::session::event::{HostEvent, What};
+use crate::session::machine::Input;
+use crate::session::requests;
+use crate::store::{NewEvent, StoreError};
+
+/// Rounds of reading at a container's end: with the journal's own bound this is far more than it may hold.
+const MAX_ROUNDS: usize = 100_000;
+
+impl Driver {
+    /// One round. Tells when the next one is due, if that is known.
+    pub(super) async fn intake(&mut self) -> Result<Option<Duration>, StoreError> {
+        let journal = self.intake_journal().await?;
+        let messages = self.intake_messages().await?;
+        let tasks = self.intake_tasks().await?;
+        Ok([journal, messages, tasks].into_iter().flatten().min())
+    }
+
+    /// Everything that is there: the container has ended and writes no more.
+    pub(super) async fn intake_all(&mut self) -> Result<(), StoreError> {
+        for _ in 0..MAX_ROUNDS {
+            match self.intake().await? {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn intake_journal(&mut self) -> Result<Option<Duration>, StoreError> {
+        let batch = self.journal.read();
+        if !batch.events.is_empty() {
+            let cursor = serde_json::to_string(&batch.cursor).ok();
+            let events = batch
+                .events
+                .iter()
+                .map(|event| NewEvent { runner_seq: Some(event.seq), what: What::Runner(event.kind.clone()) });
+            self.append(events.collect(), cursor).await?;
+            for event in &batch.events {
+                self.count(&event.kind);
+                self.step(Input::Runner(&event.kind)).await?;
+            }
+            if let Err(error) = self.journal.prune(batch.cursor) {
+                self.warn("ipc_prune_failed", chain(&error)).await?;
+            }
+        }
+        if let Some(fault) = batch.fault {
+            let why = fault.to_string();
+            if self.machine.status().is_terminal() || self.container.is_none() || self.faulty {
+                return Ok(None);
+            }
+            self.faulty = true;
+            self.warn("ipc_journal_broken", why.clone()).await?;
+            self.step(Input::Broken(&why)).await?;
+            return Ok(None);
+        }
+        Ok(batch.again_in)
+    }
+
+    async fn intake_messages(&mut self) -> Result<Option<Duration>, StoreError> {
+        let scan = self.messages.scan();
+        self.report(&scan).await?;
+        for Item { name, id, body, .. } in scan.items {
+            let event = message_event(id.to_string(), &body);
+            let question = matches!(body.outgoing, Outgoing::Question { .. });
+            let json = serde_json::to_string(&body).unwrap_or_default();
+            if self.take("messages", id.as_str(), json, event).await? && question {
+                self.step(Input::Asked).await?;
+            }
+            if let Some(warning) = self.messages.remove(&name) {
+                self.warn(warning.code(), warning.to_string()).await?;
+            }
+        }
+        Ok(scan.again_in)
+    }
+
+    async fn intake_tasks(&mut self) -> Result<Option<Duration>, StoreError> {
+        let scan = self.tasks.scan();
+        self.report(&scan).await?;
+        for refused in &scan.refused {
+            let message = format!("the request could not be read: {refused}");
+            let _ = self.ipc.reply(&Reply::failed(refused.id.clone(), "bad_request", message));
+        }
+        for Item { name, id, body, .. } in scan.items {
+            self.answer_request(&id, &body).await?;
+            if let Some(warning) = self.tasks.remove(&name) {
+                self.warn(warning.code(), warning.to_string()).await?;
+            }
+        }
+        Ok(scan.again_in)
+    }
+
+    async fn answer_request(&mut self, id: &ipc_protocol::id::MessageId, body: &TaskFile) -> Result<(), StoreError> {
+        let refusal = requests::judge(&body.request);
+        let event = HostEvent::TaskRequest {
+            id: id.to_string(),
+            request: refusal.request.to_owned(),
+            ok: false,
+            error: Some(refusal.message.to_owned()),
+        };
+        let json = serde_json::to_string(body).unwrap_or_default();
+        self.take("tasks", id.as_str(), json, event).await?;
+        let reply = Reply::failed(id.clone(), refusal.code, refusal.message);
+        match self.ipc.reply(&reply) {
+            Ok(()) => Ok(()),
+            Err(error) => self.warn("reply_failed", chain(&error)).await,
+        }
+    }
+
+    async fn take(&mut self, name: &'static str, id: &str, json: String, event: HostEvent) -> Result<bool, StoreError> {
+        let taken = self.store.take(&self.id, name, id, json, event.into()).await?;
+        if let Some(seq) = taken {
+            self.latest.send_replace(seq);
+        }
+        Ok(taken.is_some())
+    }
+
+    async fn report<T>(&mut self, scan: &Scan<T>) -> Result<(), StoreError> {
+        for refused in &scan.refused {
+            self.warn("ipc_dead_letter", refused.to_string()).await?;
+        }
+        for warning in &scan.warnings {
+            self.warn(warning.code(), warning.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, kind: &EventKind) {
+        if let EventKind::TurnFinished(turn) = kind {
+            self.summary.turns += 1;
+            let (sum, more) = (&mut self.summary.tokens, turn.tokens);
+            sum.input = sum.input.saturating_add(more.input);
+            sum.output = sum.output.saturating_add(more.output);
+            sum.cache_read = sum.cache_read.saturating_add(more.cache_read);
+            sum.cache_write = sum.cache_write.saturating_add(more.cache_write);
+            self.summary.cost_usd = turn.total_cost_usd.or(self.summary.cost_usd);
+            self.summary.result = Some(turn.body.text.clone());
+        }
+    }
+}
+
+fn message_event(id: String, file: &OutgoingFile) -> HostEvent {
+    match &file.outgoing {
+        Outgoing::Message { text, chat_jid } => {
+            HostEvent::Message { id, body: ClippedText::new(text, MAX_TEXT_BYTES), chat_jid: chat_jid.clone() }
+        }
+        Outgoing::Question { text, options } => {
+            HostEvent::AgentQuestion { id, body: ClippedText::new(text, MAX_TEXT_BYTES), options: options.clone() }
+        }
+        Outgoing::File { path, caption } => HostEvent::File { id, path: path.clone(), caption: caption.clone() },
+    }
+}

@@ -1,0 +1,287 @@
+//! Brings a session up, has it driven, and lets go of everything it holds, whatever happened in between.
+
+mod provision;
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use ipc_protocol::dir::Owner;
+use ipc_protocol::host::HostIpc;
+use nix::unistd::Uid;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::control::{Answer, Pending, Request};
+use super::driver::{Driver, chain};
+use super::event::{HostEvent, Summary};
+use super::lock::{self, Lock};
+use super::resources::Resources;
+use super::status::{EndReason, Ending};
+use super::{SessionId, control};
+use crate::dirs::{DataDir, SessionDir};
+use crate::engine::SharedEngine;
+use crate::plan::LaunchPlan;
+use crate::policy::Permit;
+use crate::proxy::{NOTICE_QUEUE, Upstream};
+use crate::store::{Outcome, SessionRow, Store, StoreError};
+use crate::workspace::changes::Look;
+
+/// Wishes that may wait for the driver.
+const COMMANDS: usize = 64;
+
+/// What sessions are launched with.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    /// The engine.
+    pub engine: SharedEngine,
+    /// The store.
+    pub store: Store,
+    /// The data directory.
+    pub dirs: DataDir,
+    /// Marks this data directory's objects on the engine.
+    pub instance: Arc<str>,
+}
+
+/// A session that was launched; it ends by itself even if this is dropped.
+#[derive(Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The number of its last event: changes wake readers of the store.
+    pub latest: watch::Receiver<u64>,
+    commands: mpsc::Sender<Pending>,
+    task: JoinHandle<Ending>,
+}
+
+/// Reaches a session's driver.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    commands: mpsc::Sender<Pending>,
+}
+
+impl Session {
+    /// A way to ask for things while somebody else waits for the end.
+    pub fn remote(&self) -> Remote {
+        Remote { commands: self.commands.clone() }
+    }
+
+    /// Waits for the end, with everything let go.
+    pub async fn ended(&mut self) -> Ending {
+        match (&mut self.task).await {
+            Ok(ending) => ending,
+            // The task catches panics itself; this is the runtime shutting down.
+            Err(error) => Ending::because(EndReason::Cancelled, error.to_string()),
+        }
+    }
+}
+
+impl Remote {
+    /// Asks for something; the driver's answer.
+    pub async fn ask(&self, request: Request) -> Answer {
+        let (answer, result) = oneshot::channel();
+        if self.commands.send(Pending { request, answer }).await.is_err() {
+            return Answer::refused("the session has ended");
+        }
+        result.await.unwrap_or_else(|_| Answer::refused("the session has ended"))
+    }
+}
+
+/// Why a session could not even begin: nothing was made, nothing is left.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// Its folder.
+    #[error("cannot make the session's folder {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its mailbox.
+    #[error("cannot make the session's IPC directory")]
+    Ipc(#[from] ipc_protocol::dir::DirError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Launcher {
+    /// Launches what was permitted. Intent is in the store before the engine hears of it.
+    pub async fn launch(&self, permit: Permit, upstream: Option<Upstream>) -> Result<Session, LaunchError> {
+        let id = SessionId::random();
+        let folder = self.dirs.session(&id);
+        let plan = LaunchPlan::new(permit, id.clone(), &self.instance, &folder);
+        let lock = make_folder(&folder)?;
+        match self.begin(plan, upstream, &folder, lock).await {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                super::resources::remove_folder(&folder);
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(
+        &self,
+        plan: LaunchPlan,
+        upstream: Option<Upstream>,
+        folder: &SessionDir,
+        lock: Lock,
+    ) -> Result<Session, LaunchError> {
+        let id = plan.id().clone();
+        let request = plan.permit().request();
+        let workspace = plan.permit().facts().workspace.canonical.clone();
+        let identity = plan.identity();
+        // Only root may give files away; anybody else can only work on what is theirs.
+        let owner = Uid::effective().is_root().then_some(Owner { uid: identity.uid, gid: identity.gid });
+        let ipc = HostIpc::create(&folder.ipc(), &folder.dead_letters(), owner)?;
+        let (latest, latest_seen) = watch::channel(0);
+        let driver = Driver::new(id.clone(), self.store.clone(), self.engine.clone(), ipc, plan.rules(), latest)?;
+        let row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace.clone());
+        self.store.insert_session(row).await?;
+        let (commands, wishes) = mpsc::channel(COMMANDS);
+        let resources = Resources {
+            id: id.clone(),
+            folder: folder.clone(),
+            lock,
+            workspace,
+            proxy: None,
+            grant: None,
+            engine_touched: false,
+        };
+        let socket = folder.control_socket();
+        let listener = control::listen(&socket, commands.clone())
+            .map_err(|source| LaunchError::Folder { path: socket.clone(), source })?;
+        let life = Life { launcher: self.clone(), plan, driver, resources, wishes };
+        let task = tokio::spawn(async move {
+            let ending = life.live(upstream).await;
+            listener.abort();
+            ending
+        });
+        Ok(Session { id, latest: latest_seen, commands, task })
+    }
+}
+
+fn make_folder(folder: &SessionDir) -> Result<Lock, LaunchError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let fail = |source| LaunchError::Folder { path: folder.root().to_owned(), source };
+    std::fs::DirBuilder::new().mode(0o700).create(folder.root()).map_err(fail)?;
+    match lock::take(&folder.lock()).map_err(fail)? {
+        Some(lock) => Ok(lock),
+        // The name is random and the folder new: only a sweep that saw it half made can hold it.
+        None => Err(fail(std::io::Error::other("another process holds its lock; try again"))),
+    }
+}
+
+/// The whole life, in one task.
+struct Life {
+    launcher: Launcher,
+    plan: LaunchPlan,
+    driver: Driver,
+    resources: Resources,
+    wishes: mpsc::Receiver<Pending>,
+}
+
+impl Life {
+    async fn live(mut self, upstream: Option<Upstream>) -> Ending {
+        let worked = AssertUnwindSafe(self.work(upstream)).catch_unwind().await;
+        let (ending, before, usage) = match worked {
+            Ok(Ok(done)) => done,
+            Ok(Err(error)) => (store_failed(&error), None, None),
+            Err(_) => {
+                let detail = "aigo itself failed while it drove the session; the message is on its standard error";
+                (Ending::because(EndReason::RunnerLost, detail), None, None)
+            }
+        };
+        let Self { launcher, plan, mut driver, resources, .. } = self;
+        let workspace = resources.workspace.clone();
+        let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(usage);
+        let problems = resources.release(&launcher.engine, &launcher.store).await;
+        let mut summary = driver.summary();
+        summary.model_requests = requests.unwrap_or_default();
+        summary.changes = compare(before, workspace).await;
+        finish(&launcher.store, plan.id(), &mut driver, &ending, summary, problems).await;
+        ending
+    }
+
+    async fn work(&mut self, upstream: Option<Upstream>) -> Result<(Ending, Option<Look>, Option<u64>), StoreError> {
+        let driver = &mut self.driver;
+        driver.tell(HostEvent::Status { status: super::driver::FIRST_STATUS }).await?;
+        if let Some(prompt) = self.plan.permit().request().prompt.clone() {
+            let answer = driver.send(prompt, None).await?;
+            if let Some(error) = answer.error {
+                let step = "prompt".to_owned();
+                return Ok((Ending::because(EndReason::SetupFailed { step }, error), None, None));
+            }
+        }
+        let (notices, mut notice_queue) = mpsc::channel(NOTICE_QUEUE);
+        let (steps, mut steps_done) = mpsc::channel(16);
+        let provisioned = {
+            let provision = provision::provision(
+                &self.launcher,
+                &self.plan,
+                &mut self.resources,
+                provision::Model { upstream, notices },
+                steps,
+            );
+            tokio::pin!(provision);
+            loop {
+                tokio::select! {
+                    Some(event) = steps_done.recv() => driver.tell(event).await?,
+                    outcome = &mut provision => break outcome,
+                    Some(wish) = self.wishes.recv() => {
+                        if let Err(by) = driver.handle(wish, false).await? {
+                            break Err(Ending::because(EndReason::Cancelled, format!("cancelled by {by}")));
+                        }
+                    }
+                }
+            }
+        };
+        while let Ok(event) = steps_done.try_recv() {
+            driver.tell(event).await?;
+        }
+        match provisioned {
+            Ok(provision::Provisioned { running, before }) => {
+                let ending = driver.run(&running, &mut self.wishes, &mut notice_queue).await?;
+                let usage = running.traffic.as_ref().map(|traffic| traffic.usage().requests);
+                Ok((ending, before, usage))
+            }
+            Err(ending) => Ok((ending, None, None)),
+        }
+    }
+}
+
+fn store_failed(error: &StoreError) -> Ending {
+    Ending::because(EndReason::DiskFull, format!("the session could not be recorded: {}", chain(error)))
+}
+
+async fn compare(before: Option<Look>, workspace: PathBuf) -> Option<crate::workspace::changes::Changes> {
+    let before = before?;
+    let after = tokio::task::spawn_blocking(move || Look::at(&workspace)).await.ok()??;
+    Some(before.changes(&after))
+}
+
+async fn finish(
+    store: &Store,
+    id: &SessionId,
+    driver: &mut Driver,
+    ending: &Ending,
+    summary: Summary,
+    problems: Vec<String>,
+) {
+    let status = ending.reason.status();
+    let outcome = Outcome { status, ending: Some(ending.clone()), summary: Some(summary.clone()) };
+    // The row first: whoever sees the last event finds the session ended. If the store is gone there is nobody left to
+    // tell but the log.
+    if let Err(error) = store.end_session(id, outcome).await {
+        tracing::error!("session {id}: its end could not be stored: {}", chain(&error));
+    }
+    for message in problems {
+        tracing::warn!("session {id}: {message}");
+        let _ = driver.tell(HostEvent::HostWarning { code: "left_behind".into(), message }).await;
+    }
+    let _ = driver.tell(HostEvent::Ended { status, ending: ending.clone(), summary }).await;
+}

@@ -1,0 +1,111 @@
+//! Mount points, network, proxy, container: in this order, each step told when it is done.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tokio::sync::mpsc;
+
+use super::Launcher;
+use crate::engine::{EngineError, Network};
+use crate::plan::LaunchPlan;
+use crate::proxy::{Limits, Notice, Proxy, ProxyConfig, Upstream};
+use crate::session::driver::chain;
+use crate::session::event::{HostEvent, LaunchStep};
+use crate::session::resources::{Resources, Running};
+use crate::session::status::{EndReason, Ending};
+use crate::workspace::changes::Look;
+use crate::workspace::mountpoints;
+
+/// What answers for a model.
+pub(super) struct Model {
+    /// Where requests go; none for agents without one.
+    pub(super) upstream: Option<Upstream>,
+    /// What the proxy has to say.
+    pub(super) notices: mpsc::Sender<Notice>,
+}
+
+/// A session that is up.
+pub(super) struct Provisioned {
+    pub(super) running: Running,
+    /// The folder before the agent.
+    pub(super) before: Option<Look>,
+}
+
+/// Brings everything up. What was made is noted in `resources` before it is made.
+pub(super) async fn provision(
+    launcher: &Launcher,
+    plan: &LaunchPlan,
+    resources: &mut Resources,
+    model: Model,
+    steps: mpsc::Sender<HostEvent>,
+) -> Result<Provisioned, Ending> {
+    let tell = |step: LaunchStep, detail: Option<String>| {
+        // Bounded: there are fewer steps than places.
+        let _ = steps.try_send(HostEvent::LaunchStep { step, detail });
+    };
+    let workspace = resources.workspace.clone();
+    let look = tokio::task::spawn_blocking(move || Look::at(&workspace));
+    make_mount_points(launcher, plan, resources).await?;
+
+    resources.engine_touched = true;
+    let network = launcher.engine.create_network(&plan.network()).await.map_err(|error| engine_ending(&error))?;
+    let _ = launcher.store.set_network(plan.id(), &network.id.0).await;
+    tell(LaunchStep::Network, Some(network.subnet.to_string()));
+
+    if let Some(upstream) = model.upstream {
+        let listen = SocketAddr::new(IpAddr::V4(network.gateway), plan.permit().request().proxy_port);
+        let config = ProxyConfig { listen, upstream, notices: model.notices, limits: Limits::default() };
+        let proxy = Proxy::start(config).await.map_err(|error| setup("proxy", &error))?;
+        // The first address that engines give out; the real one is asked for when the container has it.
+        resources.grant = proxy.grant(IpAddr::V4(first_address(&network)), plan.id().as_str()).ok();
+        resources.proxy = Some(proxy);
+        tell(LaunchStep::Proxy, Some(listen.to_string()));
+    }
+
+    let created = launcher.engine.create(&plan.container(&network)).await.map_err(|error| engine_ending(&error))?;
+    let _ = launcher.store.set_container(plan.id(), &created.id.0).await;
+    tell(LaunchStep::Container, Some(created.id.0.chars().take(12).collect()));
+    for message in created.warnings {
+        let _ = steps.try_send(HostEvent::HostWarning { code: "engine".into(), message });
+    }
+    // The agent must not change anything before the folder was looked at.
+    let before = look.await.ok().flatten();
+    launcher.engine.start(&created.id).await.map_err(|error| engine_ending(&error))?;
+    tell(LaunchStep::Start, None);
+
+    let info = launcher.engine.inspect(&created.id).await.map_err(|error| engine_ending(&error))?;
+    if let (Some(proxy), Some(address)) = (&resources.proxy, info.addresses.get(&network.name)) {
+        let address = IpAddr::V4(*address);
+        if resources.grant.as_ref().is_none_or(|grant| grant.ip() != address) {
+            let grant = proxy.grant(address, plan.id().as_str()).map_err(|error| setup("proxy", &error))?;
+            resources.grant = Some(grant);
+        }
+    }
+    let traffic = resources.grant.as_ref().map(crate::proxy::Grant::traffic);
+    Ok(Provisioned { running: Running { container: created.id, pid: info.pid, traffic }, before })
+}
+
+async fn make_mount_points(launcher: &Launcher, plan: &LaunchPlan, resources: &Resources) -> Result<(), Ending> {
+    let points = plan.mount_points();
+    let missing = mountpoints::missing(&resources.workspace, &points);
+    // Written down before they are made; a folder that is not empty then is never removed.
+    launcher.store.set_made(plan.id(), &missing).await.map_err(|error| setup("store", &error))?;
+    mountpoints::make(&resources.workspace, &points).map(drop).map_err(|error| setup("workspace", &error))
+}
+
+fn first_address(network: &Network) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(network.gateway).saturating_add(1))
+}
+
+fn setup(step: &str, error: &dyn std::error::Error) -> Ending {
+    Ending::because(EndReason::SetupFailed { step: step.to_owned() }, chain(error))
+}
+
+fn engine_ending(error: &EngineError) -> Ending {
+    let reason = match error {
+        EngineError::ImageMissing { .. } => EndReason::ImageMissing,
+        error if error.engine_away() => EndReason::EngineLost,
+        EngineError::NoSpace { .. } => EndReason::DiskFull,
+        _ => EndReason::EngineError,
+    };
+    Ending::because(reason, chain(error))
+}

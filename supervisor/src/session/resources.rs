@@ -1,0 +1,141 @@
+//! What a session holds on the host and the engine, and how all of it is let go.
+//!
+//! ```text
+//! made in this order:      folder, lock ─► row ─► ipc ─► mount points ─► network ─► proxy ─► container ─► grant
+//! let go in the other one, each step by itself idempotent and tried whatever became of the others
+//! ```
+//!
+//! Engine objects have names that follow from the session's id, so that what was being made when everything stopped is
+//! found, too.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_protocol::host::HostIpc;
+
+use super::SessionId;
+use super::lock::Lock;
+use crate::dirs::SessionDir;
+use crate::engine::{ContainerId, SharedEngine};
+use crate::proxy::{Grant, Proxy, Traffic};
+use crate::store::{SessionRow, Store};
+use crate::workspace::mountpoints;
+
+/// How long requests that run may take to end when the container is gone.
+const PROXY_DRAIN: Duration = Duration::from_millis(200);
+/// Entries of the IPC directory that are removed at the end; more is an attack that is left to a person.
+const CLEAR_ENTRIES: usize = 200_000;
+/// A network is in use for a moment after its container is gone.
+const NETWORK_TRIES: u32 = 10;
+const NETWORK_PAUSE: Duration = Duration::from_millis(100);
+
+/// A session's container, up and running.
+#[derive(Debug)]
+pub struct Running {
+    /// The container.
+    pub container: ContainerId,
+    /// Its first process, as the host sees it; unknown behind a VM.
+    pub pid: Option<i32>,
+    /// What the proxy carries for it.
+    pub traffic: Option<Arc<Traffic>>,
+}
+
+/// The name of a session's container and network.
+pub fn object_name(id: &SessionId) -> String {
+    format!("aigo-{id}")
+}
+
+/// What a session holds.
+#[derive(Debug)]
+pub struct Resources {
+    /// The session.
+    pub id: SessionId,
+    /// Its folder.
+    pub folder: SessionDir,
+    /// Says that we own it; goes last.
+    pub lock: Lock,
+    /// The user's folder.
+    pub workspace: PathBuf,
+    /// The proxy on the network's gateway.
+    pub proxy: Option<Proxy>,
+    /// The container's right to use it.
+    pub grant: Option<Grant>,
+    /// Somebody may have made engine objects.
+    pub engine_touched: bool,
+}
+
+impl Resources {
+    /// Lets everything go. Returns what could not be, in words.
+    pub async fn release(mut self, engine: &SharedEngine, store: &Store) -> Vec<String> {
+        let mut problems = Vec::new();
+        drop(self.grant.take());
+        if self.engine_touched {
+            problems.extend(remove_engine_objects(engine, &self.id).await);
+        }
+        if let Some(proxy) = self.proxy.take() {
+            proxy.shutdown(PROXY_DRAIN).await;
+        }
+        problems.extend(remove_mount_points(store, &self.id, &self.workspace).await);
+        problems.extend(remove_folder(&self.folder));
+        drop(self.lock);
+        problems
+    }
+}
+
+/// Removes the session's container and network.
+pub async fn remove_engine_objects(engine: &SharedEngine, id: &SessionId) -> Vec<String> {
+    let mut problems = Vec::new();
+    let name = object_name(id);
+    if let Err(error) = engine.remove(&ContainerId(name.clone()), true).await {
+        problems.push(format!("the container {name} could not be removed: {error}"));
+    }
+    let mut left = NETWORK_TRIES;
+    while let Err(error) = engine.remove_network(&name).await {
+        left -= 1;
+        if left == 0 || error.engine_away() {
+            problems.push(format!("the network {name} could not be removed: {error}"));
+            break;
+        }
+        tokio::time::sleep(NETWORK_PAUSE).await;
+    }
+    problems
+}
+
+/// Removes the mount points that the session has made, or hands them over to a session that still uses them.
+pub async fn remove_mount_points(store: &Store, id: &SessionId, workspace: &std::path::Path) -> Vec<String> {
+    let row: Option<SessionRow> = match store.session(id).await {
+        Ok(row) => row,
+        Err(error) => return vec![error.to_string()],
+    };
+    let Some(row) = row.filter(|row| !row.made.is_empty()) else { return Vec::new() };
+    let others = match store.others_in(id, workspace).await {
+        Ok(others) => others,
+        Err(error) => return vec![error.to_string()],
+    };
+    let done = match others.first() {
+        Some(other) => store.inherit_made(id, &other.id).await,
+        None => {
+            mountpoints::remove(workspace, &row.made);
+            store.set_made(id, &[]).await
+        }
+    };
+    done.err().map(|error| error.to_string()).into_iter().collect()
+}
+
+/// Removes the session's folder with whatever the container has put into it.
+pub fn remove_folder(folder: &SessionDir) -> Vec<String> {
+    let cleared = HostIpc::open(&folder.ipc(), &folder.dead_letters(), None).and_then(|ipc| ipc.clear(CLEAR_ENTRIES));
+    let gone = match cleared {
+        Ok(true) | Err(_) => std::fs::remove_dir_all(folder.root()),
+        Ok(false) => Err(std::io::Error::other(format!("it holds more than {CLEAR_ENTRIES} files"))),
+    };
+    match gone {
+        Ok(()) => Vec::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => vec![format!(
+            "the session's folder {} could not be removed ({error}); remove it by hand, with sudo if it belongs to root",
+            folder.root().display()
+        )],
+    }
+}
