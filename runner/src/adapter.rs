@@ -76,6 +76,9 @@ pub trait Adapter {
     /// Whether a turn runs, as far as the agent lets us know.
     fn busy(&self) -> bool;
 
+    /// Whether an exit with `code`, with all inputs answered, is what the session wanted.
+    fn is_good_end(&self, code: i32) -> bool;
+
     /// Inputs that the agent was given and, having ended, can no longer answer. Empties the list.
     fn unanswered(&mut self) -> Vec<MessageId>;
 }

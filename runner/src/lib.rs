@@ -11,6 +11,16 @@
 //! ([`adapter::Translator`]).
 
 pub mod adapter;
+mod agent;
+mod boot;
 pub mod cli;
+mod http;
+mod init;
+mod inputs;
 pub mod lines;
+mod outbox;
+mod record;
 mod recorded;
+pub mod session;
+mod signals;
+mod worker;

@@ -49,7 +49,7 @@ impl Claude {
     /// Reads `config.agent`; [`super::from_config`] is the way in.
     pub(super) fn new(config: &RunnerConfig) -> Self {
         Self {
-            launch: launch::launch(&config.agent),
+            launch: launch::launch(config),
             session: config.session.clone(),
             translator: Translator::default(),
             interrupts: 0,
@@ -98,6 +98,11 @@ impl Adapter for Claude {
 
     fn busy(&self) -> bool {
         self.translator.busy()
+    }
+
+    fn is_good_end(&self, code: i32) -> bool {
+        // The CLI exits with 1 if its last turn was only interrupted, too.
+        code == 0 || self.translator.was_interrupted()
     }
 
     fn unanswered(&mut self) -> Vec<MessageId> {

@@ -139,6 +139,10 @@ impl Adapter for Command {
         self.turn_runs
     }
 
+    fn is_good_end(&self, code: i32) -> bool {
+        code == 0
+    }
+
     fn unanswered(&mut self) -> Vec<MessageId> {
         // A program that ends after its last line has answered, as far as it can tell us.
         Vec::new()

@@ -3,8 +3,11 @@
 //! A folder that an agent works on may hold `.claude/settings.json` with an `env` block that sends the API traffic
 //! elsewhere and hooks that run shell commands; the CLI honours it without asking. The same holds for settings in the
 //! agent-writable home and for `.mcp.json`. All of them are off unless the user asks for the project's own settings.
+//!
+//! `--setting-sources=` also keeps the project's `CLAUDE.md` out, which people rely on and which can only talk. It comes
+//! back as the memory of an additional folder, which brings no settings (seen with Claude Code 2.1.329).
 
-use ipc_protocol::config::AgentSpec;
+use ipc_protocol::config::{AgentSpec, RunnerConfig};
 
 use super::super::Launch;
 
@@ -12,12 +15,18 @@ use super::super::Launch;
 const SETTINGS: &str = r#"{"skipWebFetchPreflight":true}"#;
 
 /// In the container: root may skip permissions (`IS_SANDBOX`), no updates, nothing but model requests on the wire.
-const ENVIRONMENT: [(&str, &str); 3] =
-    [("IS_SANDBOX", "1"), ("DISABLE_AUTOUPDATER", "1"), ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")];
+/// `CLAUDE.md` of additional folders is read.
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("IS_SANDBOX", "1"),
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    ("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1"),
+];
 
 /// The command line and environment for a [`AgentSpec::Claude`]; nothing to start for another spec.
-pub(super) fn launch(spec: &AgentSpec) -> Launch {
-    let AgentSpec::Claude { model, conversation, resume, max_turns, append_system_prompt, project_settings } = spec
+pub(super) fn launch(config: &RunnerConfig) -> Launch {
+    let AgentSpec::Claude { model, conversation, resume, max_turns, append_system_prompt, project_settings } =
+        &config.agent
     else {
         return Launch { argv: Vec::new(), env: Vec::new() };
     };
@@ -39,6 +48,7 @@ pub(super) fn launch(spec: &AgentSpec) -> Launch {
     // `--flag=value` keeps a value that begins with a dash from being read as a flag.
     if !project_settings {
         argv.push("--setting-sources=".to_owned());
+        argv.push(format!("--add-dir={}", config.layout.workspace));
     }
     argv.push(format!("--{}={conversation}", if *resume { "resume" } else { "session-id" }));
     argv.extend(model.iter().map(|model| format!("--model={model}")));
@@ -49,33 +59,45 @@ pub(super) fn launch(spec: &AgentSpec) -> Launch {
 
 #[cfg(test)]
 mod tests {
+    use ipc_protocol::config::{Identity, Layout};
+
     use super::*;
 
-    fn spec(resume: bool, project_settings: bool) -> AgentSpec {
-        AgentSpec::Claude {
+    fn launch(resume: bool, project_settings: bool) -> Vec<String> {
+        let agent = AgentSpec::Claude {
             model: Some("sonnet".into()),
             conversation: "u-u".into(),
             resume,
             max_turns: Some(3),
             append_system_prompt: Some("--be kind".into()),
             project_settings,
-        }
+        };
+        super::launch(&RunnerConfig {
+            version: 1,
+            session: "s1".into(),
+            agent,
+            identity: Identity { uid: 0, gid: 0 },
+            preflight_url: None,
+            term_grace_ms: 1000,
+            layout: Layout::default(),
+        })
+        .argv
     }
 
     #[test]
     fn project_settings_are_off_unless_asked_for() {
-        let has = |launch: Launch, flag: &str| launch.argv.iter().any(|arg| arg.starts_with(flag));
-        assert!(has(launch(&spec(false, false)), "--setting-sources="));
-        assert!(!has(launch(&spec(false, true)), "--setting-sources"));
-        assert!(has(launch(&spec(false, true)), "--strict-mcp-config"));
+        let has = |argv: Vec<String>, flag: &str| argv.iter().any(|arg| arg.starts_with(flag));
+        assert!(has(launch(false, false), "--setting-sources="));
+        assert!(!has(launch(false, true), "--setting-sources"));
+        assert!(has(launch(false, true), "--strict-mcp-config"));
     }
 
     #[test]
     fn a_conversation_starts_or_goes_on() {
         assert_eq!(
-            launch(&spec(false, false)).argv[12..],
+            launch(false, true)[11..],
             ["--session-id=u-u", "--model=sonnet", "--max-turns=3", "--append-system-prompt=--be kind"]
         );
-        assert_eq!(launch(&spec(true, false)).argv[12], "--resume=u-u");
+        assert_eq!(launch(true, true)[11], "--resume=u-u");
     }
 }

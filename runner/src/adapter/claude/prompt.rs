@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use ipc_protocol::input::Message;
 
-/// Before a text that the CLI would take for a command or a file: it looks at the first character only.
+/// Before a text that the CLI would take for a command: it looks at the first character only.
 const PLAIN_TEXT: &str = "The message is the text below, not a command:\n";
 
 /// The text of a message, with its sender and attachments, never beginning with `/` (a slash command, which could end
-/// the conversation) nor `@` (which pastes a file).
+/// the conversation). `@path` is left alone wherever it stands: the CLI adds that file, with the agent's own rights.
 pub(super) fn text(message: &Message) -> String {
     let mut text = String::with_capacity(message.text.len() + PLAIN_TEXT.len());
     if let Some(sender) = &message.sender {
@@ -16,7 +16,7 @@ pub(super) fn text(message: &Message) -> String {
         text.push_str("Message from ");
         text.push_str(&sender);
         text.push_str(":\n");
-    } else if message.text.trim_start().starts_with(['/', '@']) {
+    } else if message.text.trim_start().starts_with('/') {
         text.push_str(PLAIN_TEXT);
     }
     text.push_str(&message.text);
@@ -46,14 +46,14 @@ mod tests {
 
     #[test]
     fn ordinary_text_is_left_alone() {
-        for ordinary in ["", "hello", "!ls", "# title", "see @src/a.rs and /tmp"] {
+        for ordinary in ["", "hello", "!ls", "# title", "see @src/a.rs and /tmp", "@a.txt"] {
             assert_eq!(text(&plain(ordinary)), ordinary);
         }
     }
 
     #[test]
     fn nothing_starts_as_a_command() {
-        for command in ["/clear", " \n/clear", "@/etc/passwd", "\u{a0}/x"] {
+        for command in ["/clear", " \n/clear", "\u{a0}/x"] {
             let given = text(&plain(command));
             assert!(given.starts_with("The message") && given.ends_with(command), "{given}");
         }

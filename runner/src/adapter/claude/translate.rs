@@ -9,7 +9,7 @@
 //! What is not known is kept whole as `raw`; what is not JSON is `output`.
 
 use ipc_protocol::clip::ClippedText;
-use ipc_protocol::event::{EventKind, OutputStream};
+use ipc_protocol::event::{EventKind, OutputStream, TurnOutcome};
 use ipc_protocol::id::MessageId;
 use ipc_protocol::limits::MAX_SHORT_BYTES;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ pub struct Translator {
     turn_runs: bool,
     /// Inputs in the CLI's hands, oldest first.
     open: Vec<OpenInput>,
+    /// How the last turn ended.
+    last: Option<TurnOutcome>,
     /// The request id of an interrupt without an answer.
     interrupt: Option<String>,
 }
@@ -58,6 +60,11 @@ impl Translator {
     /// A turn runs, or an input waits for one.
     pub(super) fn busy(&self) -> bool {
         self.turn_runs || !self.open.is_empty()
+    }
+
+    /// Whether the last turn was interrupted.
+    pub(super) fn was_interrupted(&self) -> bool {
+        self.last == Some(TurnOutcome::Interrupted)
     }
 
     /// Inputs without a result; the list is empty afterwards.
@@ -156,6 +163,7 @@ impl Translator {
         events.extend(result::usage(value));
         let mut finished = result::finished(value);
         finished.turn = self.turn;
+        self.last = Some(finished.outcome);
         let named = value["user_message_uuids"].as_array();
         let answered: Vec<OpenInput> = self
             .open

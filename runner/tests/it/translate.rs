@@ -1,7 +1,5 @@
 //! Recorded streams of the Claude Code CLI, and one made by hand, parse into our events without loss.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
