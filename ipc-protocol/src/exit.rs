@@ -3,9 +3,11 @@
 /// How the runner ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunnerExit {
-    /// The agent ended with code 0, or was closed and everything that was accepted is done.
+    /// The agent ended with code 0 and everything that it had taken was answered. (Claude Code ends with 1 if its last
+    /// turn was only interrupted; that is `Done`, too.)
     Done,
-    /// The agent ended by itself with a code other than 0 (`agent_exited` in the journal has it).
+    /// The agent ended by itself with a code other than 0 (`agent_exited` in the journal has it), or left inputs that it
+    /// had taken without an answer (`input_dropped`).
     AgentFailed,
     /// The agent was ended by a signal that the runner did not send.
     AgentSignalled,

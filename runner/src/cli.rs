@@ -9,6 +9,7 @@ use crate::boot::access::{self, ACCESS_ARG};
 use crate::boot::explain;
 use crate::http::{GetError, get};
 use crate::init::{self, WORKER_ARG};
+use crate::log::say;
 use crate::recorded::translate_claude;
 use crate::worker;
 
@@ -30,7 +31,7 @@ pub fn main() -> ExitCode {
         [] => match init::run() {
             Ok(exit) => ExitCode::from(exit.code()),
             Err(error) => {
-                eprintln!("aigo-runner: {error}");
+                say(&error);
                 ExitCode::from(error.exit().code())
             }
         },
@@ -40,7 +41,7 @@ pub fn main() -> ExitCode {
         ["translate", "claude"] => match translate_claude(io::stdin().lock(), io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("aigo-runner: cannot translate the stream: {error}");
+                say(format_args!("cannot translate the stream: {error}"));
                 ExitCode::from(RunnerExit::IpcFailed.code())
             }
         },
@@ -53,7 +54,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            eprint!("aigo-runner: unknown arguments {args:?}\n\n{HELP}");
+            say(format_args!("unknown arguments {args:?}\n\n{HELP}"));
             ExitCode::from(RunnerExit::BadConfig.code())
         }
     }
@@ -64,7 +65,7 @@ fn probe(url: &str) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("aigo-runner: cannot start the runtime: {error}");
+            say(format_args!("cannot start the runtime: {error}"));
             return ExitCode::from(RunnerExit::Internal.code());
         }
     };

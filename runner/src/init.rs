@@ -25,6 +25,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use crate::log::say;
 use leftovers::Territory;
 
 /// The runner itself, also where nothing else is mounted; `/proc` is there in every container.
@@ -95,16 +96,18 @@ pub(crate) fn run() -> Result<RunnerExit, InitError> {
 
 /// Reaps and forwards until the worker is gone; how it ended.
 fn watch_over(worker: Pid, signals: &SigSet) -> Result<RunnerExit, InitError> {
+    let mut forwarded = false;
     loop {
         let signal = signals.wait().map_err(system("wait for a signal"))?;
         if signal != Signal::SIGCHLD {
             // It may have ended this very moment, which SIGCHLD tells next.
             let _ = kill(worker, signal);
+            forwarded = true;
             continue;
         }
         while let Some(status) = reap() {
             if status.pid() == Some(worker)
-                && let Some(exit) = worker_exit(status)
+                && let Some(exit) = worker_exit(status, forwarded)
             {
                 return Ok(exit);
             }
@@ -124,14 +127,16 @@ fn reap() -> Option<WaitStatus> {
 }
 
 /// The runner's exit for the worker's; anything that the worker does not say on purpose is a bug or an attack.
-fn worker_exit(status: WaitStatus) -> Option<RunnerExit> {
+fn worker_exit(status: WaitStatus, forwarded: bool) -> Option<RunnerExit> {
     match status {
         WaitStatus::Exited(_, code) => Some(RunnerExit::from_code(code.into()).unwrap_or_else(|| {
-            eprintln!("aigo-runner: the worker ended with code {code}, which has no meaning");
+            say(format_args!("the worker ended with code {code}, which has no meaning"));
             RunnerExit::Internal
         })),
+        // So early that it had not learned to catch them.
+        WaitStatus::Signaled(_, signal, _) if forwarded && FORWARDED.contains(&signal) => Some(RunnerExit::Terminated),
         WaitStatus::Signaled(_, signal, _) => {
-            eprintln!("aigo-runner: the worker was ended by {signal}");
+            say(format_args!("the worker was ended by {signal}"));
             Some(RunnerExit::Internal)
         }
         _ => None,

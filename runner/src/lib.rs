@@ -18,6 +18,7 @@ mod http;
 mod init;
 mod inputs;
 pub mod lines;
+mod log;
 mod outbox;
 mod record;
 mod recorded;

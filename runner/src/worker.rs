@@ -17,10 +17,14 @@ use tokio::sync::Notify;
 
 use crate::boot::{self, BootError, step_event};
 use crate::inputs::Inputs;
+use crate::log::say;
 use crate::record::{Record, RecordError, VERSION};
 use crate::session::Session;
 use crate::signals::Signals;
 use crate::{adapter, agent};
+
+/// Why inputs are dropped that came for an agent that never ran.
+const NO_AGENT: &str = "the session ended before the agent was started";
 
 /// Why a session could not be run; printed to the container's log, since the journal may not be there.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +55,7 @@ pub(crate) fn main() -> ExitCode {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = SigSet::all().thread_unblock();
     let exit = run().unwrap_or_else(|error| {
-        eprintln!("aigo-runner: {}", chain(&error));
+        say(chain(&error));
         error.exit()
     });
     ExitCode::from(exit.code())
@@ -110,13 +114,14 @@ async fn session(
     let user = match prepared {
         Some(Ok(user)) => user,
         Some(Err(BootError::Failed(error))) => {
-            eprintln!("aigo-runner: {error}");
+            say(&error);
+            inputs.drop_rest(NO_AGENT, record)?;
             return Ok(RunnerExit::SetupFailed);
         }
         Some(Err(BootError::Record(error))) => return Err(error.into()),
         None => {
             record.add(EventKind::Closing { reason: ClosingReason::Signal })?;
-            inputs.drop_rest("the session was ended before the agent was started", record)?;
+            inputs.drop_rest(NO_AGENT, record)?;
             return Ok(RunnerExit::Terminated);
         }
     };
@@ -125,8 +130,9 @@ async fn session(
     let agent = match agent::start(&adapter.launch(), &user, workspace) {
         Ok(agent) => agent,
         Err(error) => {
-            eprintln!("aigo-runner: {error}");
+            say(&error);
             record.add(step_event(SetupStep::Agent, StepState::Failed, Some(error)))?;
+            inputs.drop_rest(NO_AGENT, record)?;
             return Ok(RunnerExit::SetupFailed);
         }
     };

@@ -12,6 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use crate::log::say;
+
 /// Time for leftovers to end after SIGTERM; the agent itself had its own grace before.
 const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
 
@@ -56,7 +58,7 @@ pub(super) fn kill_all(territory: Territory) {
         }
         sleep(LOOK);
     }
-    eprintln!("aigo-runner: processes are left {} s after SIGKILL", KILL_DEADLINE.as_secs());
+    say(format_args!("processes are left {} s after SIGKILL", KILL_DEADLINE.as_secs()));
 }
 
 /// Reaps whoever has ended; whether nobody is left. Orphans become our children, so the last one's end is seen here.

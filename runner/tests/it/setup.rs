@@ -11,6 +11,7 @@ use crate::common::Place;
 use ipc_protocol::config::{CONFIG_ENV, Identity};
 use ipc_protocol::event::{ClosingReason, EventKind, SetupStep, StepState};
 use ipc_protocol::exit::RunnerExit;
+use ipc_protocol::input::Input;
 use nix::sys::signal::Signal;
 
 fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
@@ -153,9 +154,11 @@ fn a_folder_that_is_read_only_for_the_agent_is_noted() {
 fn a_workspace_that_is_missing_fails() {
     let place = Place::sh("true");
     fs::remove_dir(place.path("workspace")).unwrap();
+    place.host().input().unwrap().send(Some("m1".parse().unwrap()), Input::Interrupt {}).unwrap();
     let mut runner = place.start();
     assert_eq!(runner.end(), RunnerExit::SetupFailed);
     assert_eq!(failed_step(&runner).0, SetupStep::Workspace);
+    assert_eq!(runner.dropped(), [("m1", "the session ended before the agent was started")]);
 }
 
 #[test]
