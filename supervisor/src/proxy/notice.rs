@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -49,18 +51,25 @@ pub enum NoticeKind {
 
 /// The sending end, cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Notices(mpsc::Sender<Notice>);
+pub(super) struct Notices {
+    sender: mpsc::Sender<Notice>,
+    lost: Arc<AtomicU64>,
+}
 
 impl Notices {
     pub(super) fn new(sender: mpsc::Sender<Notice>) -> Self {
-        Self(sender)
+        Self { sender, lost: Arc::default() }
     }
 
     pub(super) fn tell(&self, session: Option<&str>, kind: NoticeKind) {
         tracing::debug!(session, "{kind}");
         let notice = Notice { session: session.map(str::to_owned), kind };
-        if let Err(mpsc::error::TrySendError::Full(lost)) = self.0.try_send(notice) {
-            tracing::warn!(session = lost.session, "notice queue is full, logged only: {}", lost.kind);
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.sender.try_send(notice) {
+            let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
+            // A container can make as many notices as it likes; it must not fill the log with them.
+            if lost.is_power_of_two() {
+                tracing::warn!("notices come faster than they are read: {lost} are in the debug log only");
+            }
         }
     }
 }
