@@ -30,12 +30,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 pub use nix::sys::signal::Signal;
 
+pub mod conformance;
 pub mod container;
 pub mod deadline;
 pub mod detect;
 pub mod docker;
 pub mod error;
 pub mod event;
+pub mod fake;
 pub mod image;
 pub mod info;
 pub mod network;

@@ -155,7 +155,7 @@ pub(super) async fn signal(wire: &Wire, id: &ContainerId, signal: Signal) -> Res
 }
 
 pub(super) async fn stop(wire: &Wire, id: &ContainerId, grace: Duration) -> Result<(), EngineError> {
-    let name = checked(id)?;
+    let Ok(name) = checked(id) else { return Ok(()) };
     let about = About::container("stop container", name);
     let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
     let options = StopContainerOptionsBuilder::new().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build();

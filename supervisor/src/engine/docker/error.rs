@@ -126,22 +126,31 @@ fn unreachable_because(endpoint: &Endpoint, reason: &str) -> EngineError {
 
 /// Looks for the operating system's word on why no connection came about.
 fn connect_failure(endpoint: &Endpoint, error: &Error) -> Option<EngineError> {
+    if let Error::IOError { err } = error {
+        // Transparent: its own source is one further down.
+        return connect_failure_of(endpoint, err);
+    }
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
-            return match (io.kind(), endpoint) {
-                (io::ErrorKind::PermissionDenied, Endpoint::Unix(path)) => {
-                    Some(EngineError::PermissionDenied { socket: path.display().to_string() })
-                }
-                (io::ErrorKind::NotFound, _) => Some(unreachable_because(endpoint, "the socket does not exist")),
-                (io::ErrorKind::ConnectionRefused, _) => Some(unreachable_because(endpoint, "nobody listens there")),
-                (io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof, _) => None,
-                (_, _) => Some(unreachable_because(endpoint, &io.to_string())),
-            };
+            return connect_failure_of(endpoint, io);
         }
         source = inner.source();
     }
     None
+}
+
+/// `None` for a connection that came about and broke later.
+fn connect_failure_of(endpoint: &Endpoint, io: &io::Error) -> Option<EngineError> {
+    match (io.kind(), endpoint) {
+        (io::ErrorKind::PermissionDenied, Endpoint::Unix(path)) => {
+            Some(EngineError::PermissionDenied { socket: path.display().to_string() })
+        }
+        (io::ErrorKind::NotFound, _) => Some(unreachable_because(endpoint, "the socket does not exist")),
+        (io::ErrorKind::ConnectionRefused, _) => Some(unreachable_because(endpoint, "nobody listens there")),
+        (io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof, _) => None,
+        (_, _) => Some(unreachable_because(endpoint, &io.to_string())),
+    }
 }
 
 /// An error with all its sources on one line, without repetition.

@@ -1,0 +1,56 @@
+//! Limits are on record, can be changed, and hold.
+
+use anyhow::ensure;
+
+use super::{Bench, Program};
+use crate::engine::{Limits, LimitsUpdate, Signal};
+
+const MEMORY: u64 = 32 << 20;
+
+pub(super) async fn on_record_and_changed(bench: &Bench) -> anyhow::Result<()> {
+    let mut spec = bench.spec("limits", &Program::Deaf);
+    spec.limits = Limits {
+        nano_cpus: Some(500_000_000),
+        memory: Some(MEMORY),
+        pids: Some(64),
+        nofile: Some(512),
+        shm: Some(1 << 20),
+    };
+    let created = bench.engine.create(&spec).await?;
+    ensure!(created.warnings.is_empty(), "{:?}", created.warnings);
+    bench.engine.start(&created.id).await?;
+    let info = bench.engine.inspect(&created.id).await?;
+    ensure!(info.limits == spec.limits, "{:?}", info.limits);
+    let update = LimitsUpdate { nano_cpus: Some(1_000_000_000), memory: Some(2 * MEMORY), pids: Some(32) };
+    bench.engine.update(&created.id, &update).await?;
+    let limits = bench.engine.inspect(&created.id).await?.limits;
+    ensure!(limits.nano_cpus == update.nano_cpus && limits.memory == update.memory, "{limits:?}");
+    ensure!(limits.pids == update.pids && limits.nofile == Some(512), "{limits:?}");
+    bench.engine.update(&created.id, &LimitsUpdate { pids: Some(48), ..LimitsUpdate::default() }).await?;
+    let limits = bench.engine.inspect(&created.id).await?.limits;
+    ensure!(limits.pids == Some(48) && limits.memory == update.memory, "{limits:?}");
+    Ok(())
+}
+
+pub(super) async fn out_of_memory(bench: &Bench) -> anyhow::Result<()> {
+    let mut spec = bench.spec("oom", &Program::EatMemory);
+    spec.limits.memory = Some(MEMORY);
+    let id = bench.launch(&spec).await?;
+    let end = bench.end(&id).await?;
+    ensure!(end.code == 128 + Signal::SIGKILL as i32, "{end:?}");
+    ensure!(end.oom_killed, "{end:?}");
+    Ok(())
+}
+
+pub(super) async fn out_of_pids(bench: &Bench) -> anyhow::Result<()> {
+    let mut spec = bench.spec("pids", &Program::Fork);
+    spec.limits.pids = Some(8);
+    let id = bench.launch(&spec).await?;
+    let end = bench.end(&id).await?;
+    ensure!(end.code != 0 && !end.oom_killed, "{end:?}");
+    spec.name = bench.name("enough");
+    spec.limits.pids = Some(64);
+    let id = bench.launch(&spec).await?;
+    ensure!(bench.end(&id).await?.code == 0);
+    Ok(())
+}
