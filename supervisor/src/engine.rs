@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 pub use nix::sys::signal::Signal;
 
+pub mod cgroup;
 pub mod conformance;
 pub mod container;
 pub mod deadline;

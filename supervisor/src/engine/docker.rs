@@ -29,6 +29,10 @@ mod network;
 mod output;
 mod progress;
 mod spec;
+#[cfg(test)]
+mod stand_in;
+#[cfg(test)]
+mod tests;
 mod time;
 mod wait;
 mod wire;

@@ -107,9 +107,8 @@ pub(super) fn is_path_safe(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stand_in::{Answer, stand_in};
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::UnixListener;
 
     #[test]
     fn versions_are_agreed() {
@@ -131,60 +130,33 @@ mod tests {
         }
     }
 
-    /// Answers one request per connection with `bodies` in turn, and tells the request lines.
-    async fn serve(listener: UnixListener, bodies: Vec<&'static str>) -> Vec<String> {
-        let mut lines = Vec::new();
-        for body in bodies {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 4096];
-            let count = stream.read(&mut request).await.unwrap();
-            let text = String::from_utf8_lossy(&request[..count]).into_owned();
-            lines.push(text.lines().next().unwrap_or_default().to_owned());
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        }
-        lines
-    }
-
-    async fn connect_to(
-        bodies: Vec<&'static str>,
-    ) -> (Result<Wire, EngineError>, tokio::task::JoinHandle<Vec<String>>) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("d.sock");
-        let server = tokio::spawn(serve(UnixListener::bind(&path).unwrap(), bodies));
-        let wire = Wire::connect(Endpoint::Unix(path)).await;
-        if let Ok(wire) = &wire {
-            let _answer = wire.docker.info().await;
-        }
-        drop(folder);
-        (wire, server)
+    async fn refused(body: &'static str) -> String {
+        let stand_in = stand_in(vec![Answer::Status(200, body)]);
+        Wire::connect(stand_in.endpoint.clone()).await.unwrap_err().to_string()
     }
 
     #[tokio::test]
     async fn every_request_names_the_agreed_version() {
-        let (wire, server) = connect_to(vec![r#"{"Version":"29.0.1","ApiVersion":"1.52"}"#, "{}"]).await;
-        assert_eq!(wire.unwrap().api, "1.45");
-        assert_eq!(server.await.unwrap(), ["GET /version HTTP/1.1", "GET /v1.45/info HTTP/1.1"]);
+        let newer = Answer::Status(200, r#"{"Version":"29.0.1","ApiVersion":"1.52"}"#);
+        let stand_in = stand_in(vec![newer, Answer::Status(200, "{}")]);
+        let wire = Wire::connect(stand_in.endpoint.clone()).await.unwrap();
+        assert_eq!(wire.api, "1.45");
+        wire.docker.info().await.unwrap();
+        assert_eq!(stand_in.requests.await.unwrap(), ["GET /version", "GET /v1.45/info"]);
     }
 
     #[tokio::test]
     async fn an_old_engine_is_refused_with_the_needed_version() {
-        let (wire, server) = connect_to(vec![r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#]).await;
-        let text = wire.unwrap_err().to_string();
+        let text = refused(r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#).await;
         assert!(text.contains("20.10.24") && text.contains("24.0"), "{text}");
-        server.await.unwrap();
     }
 
     #[tokio::test]
     async fn podman_is_not_taken_for_docker() {
         let body =
             r#"{"Version":"4.3.1","ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]}"#;
-        let (wire, server) = connect_to(vec![body]).await;
-        assert!(wire.unwrap_err().to_string().contains("Podman"));
-        server.await.unwrap();
+        let text = refused(body).await;
+        assert!(text.contains("Podman"), "{text}");
     }
 
     #[tokio::test]

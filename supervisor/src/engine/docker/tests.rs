@@ -1,0 +1,97 @@
+//! What a real engine does only on a bad day, played by a stand-in.
+
+use futures_util::StreamExt;
+
+use super::stand_in::{Answer, StandIn, VERSION, stand_in};
+use super::*;
+
+const EXHAUSTED: Answer =
+    Answer::Status(500, r#"{"message":"all predefined address pools have been fully subnetted"}"#);
+const OVERLAP: Answer = Answer::Status(403, r#"{"message":"Pool overlaps with other one on this address space"}"#);
+
+async fn engine(answers: Vec<Answer>) -> (DockerEngine, StandIn) {
+    let stand_in = stand_in([vec![VERSION], answers].concat());
+    (DockerEngine::connect(stand_in.endpoint.clone()).await.unwrap(), stand_in)
+}
+
+#[tokio::test]
+async fn a_subnet_is_chosen_when_the_pools_are_exhausted() {
+    let listed = r#"[{"Name":"other","Id":"1","IPAM":{"Config":[{"Subnet":"10.201.0.0/24"}]}}]"#;
+    let created = Answer::Status(201, r#"{"Id":"0a","Warning":""}"#);
+    let seen = r#"{"Name":"n","Id":"0a","IPAM":{"Config":[{"Subnet":"10.201.2.0/24","Gateway":"10.201.2.1"}]}}"#;
+    let answers = vec![EXHAUSTED, Answer::Status(200, listed), OVERLAP, created, Answer::Status(200, seen)];
+    let (engine, stand_in) = engine(answers).await;
+    let spec = NetworkSpec { name: "n".into(), ..NetworkSpec::default() };
+    let network = engine.create_network(&spec).await.unwrap();
+    assert_eq!(network.gateway.to_string(), "10.201.2.1");
+    let requests = stand_in.requests.await.unwrap();
+    assert_eq!(
+        requests[1..],
+        [
+            "POST /v1.45/networks/create",
+            "GET /v1.45/networks",
+            "POST /v1.45/networks/create",
+            "POST /v1.45/networks/create",
+            "GET /v1.45/networks/0a"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_chosen_subnet_is_not_replaced() {
+    let (engine, _stand_in) = engine(vec![OVERLAP]).await;
+    let spec = NetworkSpec { name: "n".into(), subnet: "10.1.0.0/24".parse().ok(), ..NetworkSpec::default() };
+    assert!(matches!(engine.create_network(&spec).await, Err(EngineError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn a_wait_survives_a_cut_connection() {
+    let running = r#"{"Id":"0a","State":{"Status":"running","Pid":1}}"#;
+    let exited = r#"{"Id":"0a","State":{"Status":"exited","ExitCode":5,"OOMKilled":true}}"#;
+    let (engine, stand_in) = engine(vec![
+        Answer::Cut(""),
+        Answer::Status(200, running),
+        Answer::Cut(""),
+        // The end came while nobody was connected.
+        Answer::Status(200, exited),
+    ])
+    .await;
+    let end = engine.wait(&ContainerId("0a".into())).await.unwrap();
+    assert!(end.code == 5 && end.oom_killed);
+    let requests = stand_in.requests.await.unwrap();
+    assert!(requests[1].starts_with("POST /v1.45/containers/0a/wait?condition=not-running"), "{requests:?}");
+    assert_eq!(requests[4], "GET /v1.45/containers/0a/json");
+}
+
+#[tokio::test]
+async fn a_wait_for_what_is_gone_ends() {
+    let gone = Answer::Status(404, r#"{"message":"No such container: 0a"}"#);
+    let (engine, _stand_in) = engine(vec![Answer::Cut(""), gone]).await;
+    assert!(matches!(engine.wait(&ContainerId("0a".into())).await, Err(EngineError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn an_event_stream_ends_with_an_error() {
+    let die = concat!(
+        r#"{"Type":"container","Action":"die","Actor":{"ID":"0a","Attributes":{"exitCode":"137","image":"i","a":"b"}},"#,
+        r#""time":1700000000,"timeNano":1700000000000000001}"#,
+        "\n"
+    );
+    let (engine, stand_in) = engine(vec![Answer::Cut(die)]).await;
+    let mut events = engine.events(&Labels::from([("a".into(), "b".into())])).await.unwrap();
+    let event = events.next().await.unwrap().unwrap();
+    assert_eq!(event.kind, crate::engine::EventKind::Die { exit_code: 137 });
+    assert_eq!(event.labels, Labels::from([("a".into(), "b".into())]));
+    assert!(events.next().await.unwrap().unwrap_err().engine_away());
+    assert!(events.next().await.is_none());
+    let requests = stand_in.requests.await.unwrap();
+    assert!(requests[1].starts_with("GET /v1.45/events?"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn nonsense_is_called_nonsense() {
+    let (engine, _stand_in) = engine(vec![Answer::Status(200, "{}"), Answer::Status(200, "[")]).await;
+    let id = ContainerId("0a".into());
+    assert!(matches!(engine.inspect(&id).await, Err(EngineError::Malformed { .. })));
+    assert!(engine.inspect(&id).await.is_err());
+}
