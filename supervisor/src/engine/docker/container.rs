@@ -100,6 +100,15 @@ fn describe(answer: ContainerInspectResponse) -> Option<ContainerInfo> {
         ContainerPhase::Exited => state.exit_code.map(exit_code),
         ContainerPhase::Created | ContainerPhase::Running | ContainerPhase::Paused => None,
     };
+    let started_at = time::from_text(state.started_at.as_deref());
+    let finished_at = time::from_text(state.finished_at.as_deref());
+    let finished_at = match phase {
+        // The start is dated by the daemon after it was told, the end by the runtime: a process that lives for
+        // milliseconds ends before it starts.
+        ContainerPhase::Exited => finished_at.max(started_at.filter(|_| finished_at.is_some())),
+        // An end on record is one of an earlier run.
+        ContainerPhase::Created | ContainerPhase::Running | ContainerPhase::Paused => None,
+    };
     Some(ContainerInfo {
         id: ContainerId(answer.id?),
         name: plain_name(answer.name.unwrap_or_default()),
@@ -110,8 +119,8 @@ fn describe(answer: ContainerInspectResponse) -> Option<ContainerInfo> {
         exit_code,
         oom_killed: state.oom_killed.unwrap_or(false),
         error: state.error.unwrap_or_default(),
-        started_at: time::from_text(state.started_at.as_deref()),
-        finished_at: time::from_text(state.finished_at.as_deref()),
+        started_at,
+        finished_at,
         addresses,
         limits: limits(answer.host_config.unwrap_or_default()),
     })
