@@ -32,9 +32,6 @@ const HEALTH_PATH: &str = "/aigo/health";
 /// What the agent may do as root of its container: install packages, change owners, run as others. Left out of the
 /// engines' default are NET_RAW (spoofing on the session's network), MKNOD, SETFCAP and NET_BIND_SERVICE.
 const CAPABILITIES: [&str; 8] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"];
-/// Open files of one process: enough for builds, and what an engine that was started by hand may still give (4096 is the
-/// kernel's default hard limit, getrlimit(2)).
-const OPEN_FILES: u64 = 4096;
 /// The agent is killed before the supervisor when the host runs out of memory, see proc(5).
 const OOM_SCORE_ADJ: i16 = 500;
 
@@ -113,7 +110,8 @@ impl LaunchPlan {
             nano_cpus: Some(u64::from(request.limits.cpus.0) * 1_000_000),
             memory: Some(request.limits.memory),
             pids: Some(request.limits.pids),
-            nofile: Some(OPEN_FILES),
+            // The engine's own: a container may not have more than the engine itself, whose limit we do not know.
+            nofile: None,
             shm: None,
         };
         spec.cap_add = CAPABILITIES.iter().map(ToString::to_string).collect();

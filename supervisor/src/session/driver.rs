@@ -57,6 +57,7 @@ pub struct Driver {
     ending: Option<Ending>,
     container: Option<crate::engine::ContainerId>,
     faulty: bool,
+    vitals: facts::Vitals,
 }
 
 impl Driver {
@@ -81,6 +82,7 @@ impl Driver {
             ending: None,
             container: None,
             faulty: false,
+            vitals: facts::Vitals::new(None),
             id,
             store,
             engine,
@@ -171,7 +173,7 @@ impl Driver {
         let wait = async move { engine.wait(&container).await };
         tokio::pin!(wait);
         let mut in_flight = running.traffic.as_ref().map(|traffic| traffic.watch_in_flight());
-        let mut vitals = facts::Vitals::new(running.pid);
+        self.vitals = facts::Vitals::new(running.pid);
         self.step(Input::Launched).await?;
         let mut again = None;
         let mut commands_open = true;
@@ -185,7 +187,7 @@ impl Driver {
             tokio::select! {
                 ended = &mut wait => {
                     self.intake_all().await?;
-                    self.on_container_end(ended, &vitals).await?;
+                    self.on_container_end(ended).await?;
                 }
                 command = commands.recv(), if commands_open => match command {
                     Some(pending) => {
@@ -200,18 +202,18 @@ impl Driver {
                     self.step(Input::ModelRequests(changed)).await?;
                 }
                 () = tokio::time::sleep_until(wake) => {
-                    vitals.sample();
+                    self.sample().await?;
                     again = self.intake().await?;
                     self.step(Input::Tick).await?;
                 }
             }
-            self.summary.peak_memory_bytes = vitals.peak_memory();
         }
     }
 
     /// The figures so far.
     pub fn summary(&self) -> Summary {
         let mut summary = self.summary.clone();
+        summary.peak_memory_bytes = self.vitals.peak_memory();
         summary.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         summary
     }
@@ -223,18 +225,22 @@ impl Driver {
         [Some(now + PULSE), deadline, again].into_iter().flatten().min().unwrap_or(now)
     }
 
-    async fn on_container_end(
-        &mut self,
-        ended: Result<ExitInfo, EngineError>,
-        vitals: &facts::Vitals,
-    ) -> Result<(), StoreError> {
+    /// The counters vanish with the container: also read before everything that may end it.
+    async fn sample(&mut self) -> Result<(), StoreError> {
+        for warning in self.vitals.sample() {
+            self.tell(warning).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_container_end(&mut self, ended: Result<ExitInfo, EngineError>) -> Result<(), StoreError> {
         match ended {
             Err(error) if error.engine_away() => {
                 self.step(Input::EngineLost(&error.to_string())).await?;
             }
             outcome => {
                 let exit = outcome.ok();
-                let facts = vitals.exit_facts(exit.as_ref(), self.ipc_path());
+                let facts = self.vitals.exit_facts(exit.as_ref(), self.ipc.path());
                 // An engine that shuts down stops its containers first: then the engine is what was lost.
                 if facts::stopped_from_outside(&facts) && self.engine.detect().await.is_err_and(|e| e.engine_away()) {
                     self.step(Input::EngineLost("the engine was stopped while the session ran")).await?;
@@ -302,6 +308,7 @@ impl Driver {
 
     async fn signal(&mut self, signal: Signal) -> Result<(), StoreError> {
         let Some(container) = self.container.clone() else { return Ok(()) };
+        self.sample().await?;
         let outcome = match signal {
             Signal::SIGKILL => self.engine.kill(&container).await,
             other => self.engine.signal(&container, other).await,
@@ -314,10 +321,6 @@ impl Driver {
 
     async fn warn(&mut self, code: &str, message: String) -> Result<(), StoreError> {
         self.tell(HostEvent::HostWarning { code: code.into(), message }).await
-    }
-
-    fn ipc_path(&self) -> &std::path::Path {
-        self.ipc.path()
     }
 }
 

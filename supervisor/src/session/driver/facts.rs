@@ -6,34 +6,63 @@ use ipc_protocol::exit::RunnerExit;
 use tokio::sync::watch;
 
 use crate::engine::ExitInfo;
+use crate::engine::cgroup::Probe;
 use crate::proxy::NoticeKind;
+use crate::session::event::HostEvent;
 use crate::session::machine::ExitFacts;
 
 /// Less free space than this is a full disk.
 const FULL: u64 = 1 << 20;
 
-/// The container's memory and process counters, read from its cgroup while it runs.
+/// The container's memory and process counters, read from its cgroup while it runs. Where that cannot be done (an engine
+/// in a VM), only what the engine itself reports is known.
 #[derive(Debug)]
 pub(super) struct Vitals {
-    peak: Option<u64>,
+    probe: Option<Probe>,
+    said: Said,
+}
+
+/// What was told already: each once.
+#[derive(Debug, Default)]
+struct Said {
+    out_of_memory: bool,
+    pids_exhausted: bool,
 }
 
 impl Vitals {
-    pub(super) fn new(_pid: Option<i32>) -> Self {
-        Self { peak: None }
+    pub(super) fn new(pid: Option<i32>) -> Self {
+        Self { probe: pid.and_then(|pid| Probe::open(pid).ok()), said: Said::default() }
     }
 
-    pub(super) fn sample(&mut self) {}
+    /// Reads the counters. What is new and bad comes back as warnings.
+    pub(super) fn sample(&mut self) -> Vec<HostEvent> {
+        let Some(probe) = &mut self.probe else { return Vec::new() };
+        // Gone: the last sample is what is known.
+        let _ = probe.sample();
+        let last = probe.last();
+        let mut warnings = Vec::new();
+        let mut warn = |said: &mut bool, now: bool, code: &str, message: &str| {
+            if now && !std::mem::replace(said, true) {
+                warnings.push(HostEvent::HostWarning { code: code.into(), message: message.into() });
+            }
+        };
+        let memory = "the kernel ended a process of the container: it needed more memory than --memory allows";
+        warn(&mut self.said.out_of_memory, last.out_of_memory(), "out_of_memory", memory);
+        let pids = "the container was refused a process: it has as many as --pids allows";
+        warn(&mut self.said.pids_exhausted, last.pids_exhausted(), "pids_exhausted", pids);
+        warnings
+    }
 
     pub(super) fn peak_memory(&self) -> Option<u64> {
-        self.peak
+        self.probe.as_ref().and_then(|probe| probe.last().memory_peak)
     }
 
     pub(super) fn exit_facts(&self, exit: Option<&ExitInfo>, ipc: &Path) -> ExitFacts {
+        let last = self.probe.as_ref().map(Probe::last).unwrap_or_default();
         ExitFacts {
             code: exit.map(|exit| i64::from(exit.code)),
-            out_of_memory: exit.is_some_and(|exit| exit.oom_killed),
-            pids_exhausted: false,
+            out_of_memory: exit.is_some_and(|exit| exit.oom_killed) || last.out_of_memory(),
+            pids_exhausted: last.pids_exhausted(),
             disk_full: is_full(ipc),
         }
     }

@@ -42,6 +42,10 @@ impl Driver {
     async fn intake_journal(&mut self) -> Result<Option<Duration>, StoreError> {
         let batch = self.journal.read();
         if !batch.events.is_empty() {
+            if batch.events.iter().any(|event| matches!(event.kind, EventKind::AgentExited { .. })) {
+                // The runner is about to end, and the counters with it.
+                self.sample().await?;
+            }
             let cursor = serde_json::to_string(&batch.cursor).ok();
             let events = batch
                 .events
