@@ -277,3 +277,45 @@ fn kind_of(event: &Event) -> Kind {
     };
     if !event.paths.is_empty() && event.paths.iter().all(hidden) { Kind::Hidden } else { Kind::News }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// A file system that changes without telling: the watcher is there, but sees another folder.
+    #[test]
+    fn folders_that_change_without_events_are_polled() {
+        let temp = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { pending: false, heard: Heard::default(), mode: Mode::Events, stop: false }),
+            changed: Condvar::new(),
+        });
+        let mut watched = Watched::new(Vec::new(), &shared);
+        let path = temp.path().to_owned();
+        watched.folders.push(Watch1 { seen: look(&path), path });
+        let (wake, woken) = channel();
+        let thread = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || run(&shared, watched, move || wake.send(()).unwrap_or_default())
+        });
+        let watch = Watch { shared, thread: Some(thread) };
+        let begun = Instant::now();
+        let mut n = 0;
+        while watch.mode() == Mode::Events {
+            assert!(begun.elapsed() < RESCAN * 20, "events are still trusted");
+            std::fs::write(temp.path().join(n.to_string()), "").unwrap();
+            n += 1;
+            woken.recv_timeout(RESCAN * 5).expect("the safety net");
+        }
+        assert!(n >= MISSES, "{n}");
+        // Everything that is queued, then the new pace.
+        while woken.try_recv().is_ok() {}
+        let begun = Instant::now();
+        for _ in 0..5 {
+            woken.recv_timeout(RESCAN).expect("polling");
+        }
+        assert!(begun.elapsed() < RESCAN, "{:?}", begun.elapsed());
+    }
+}

@@ -262,13 +262,15 @@ fn the_rate_is_bounded_over_both_folders_and_said_once() {
     let session = Session::new();
     let most = MAX_FILES_PER_SECOND as usize;
     for n in 0..most {
-        fs::write(session.path(&format!("messages/{n:05}.json")), MESSAGE).unwrap();
+        for half in 0..2 {
+            fs::write(session.path(&format!("messages/{half}-{n:05}.json")), MESSAGE).unwrap();
+        }
         fs::write(session.path(&format!("tasks/{n:05}.json")), r#"{"type":"list_tasks"}"#).unwrap();
     }
     let (mut messages, mut tasks) = (session.host.messages(), session.host.tasks());
     let begun = Instant::now();
     let (mut got, mut limited) = (0, 0);
-    while got < 2 * most {
+    while got < 3 * most {
         let (first, second) = (messages.scan(), tasks.scan());
         got += first.items.len() + second.items.len();
         limited += first.warnings.len() + second.warnings.len();

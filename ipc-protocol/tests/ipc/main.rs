@@ -11,4 +11,7 @@ mod attacks_read;
 mod attacks_uid;
 mod attacks_write;
 mod common;
+mod golden;
+mod laws;
 mod round_trip;
+mod watching;
