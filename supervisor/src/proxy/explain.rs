@@ -47,6 +47,8 @@ fn explain(access: &ModelAccess, body: &[u8]) -> Value {
         Some(message) => quoted(message),
         None => quoted(String::from_utf8_lossy(body).trim()),
     };
+    // The CLI answers every 401 that mentions this header with "Fix external API key", which would hide the sentence.
+    let said = said.replace("x-api-key", "API key");
     let message = format!(
         "the model API at {} refused the credential that the host has in {}{}{said}; set a valid one on the host and start \
          again",

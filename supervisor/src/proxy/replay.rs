@@ -122,11 +122,12 @@ impl Replay {
         }
     }
 
-    /// 422: the CLI gives 400 and 404 further tries with changed requests.
+    /// 410 is shown as it is and sent once. The CLI tries 400, 404 and 422 again with changed requests, takes 403 for a failed
+    /// login, and 500 for a passing trouble (each seen with version 2.1.329).
     fn refuse(&self, kind: NoticeKind, shared: &Shared, session: &str) -> Response<OutBody> {
         let message = kind.to_string();
         shared.notices.tell(Some(session), kind);
-        refusal(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request_error", &message, Retry::Never)
+        refusal(StatusCode::GONE, "invalid_request_error", &message, Retry::Never)
     }
 
     fn next(&self, body: &[u8]) -> Next<'_> {

@@ -171,8 +171,9 @@ async fn errors_of_the_upstream_pass_unchanged() {
 #[tokio::test]
 async fn a_refused_credential_is_explained_once_and_not_retried() {
     let stub = Stub::noting(|_| {
-        let text =
-            format!(r#"{{"type":"error","error":{{"type":"authentication_error","message":"invalid key {MARKED}"}}}}"#);
+        let text = format!(
+            r#"{{"type":"error","error":{{"type":"authentication_error","message":"invalid x-api-key {MARKED}"}}}}"#
+        );
         reply(401, &[("content-type", "application/json"), ("x-echo", MARKED)], text)
     })
     .await;
@@ -182,7 +183,7 @@ async fn a_refused_credential_is_explained_once_and_not_retried() {
     assert_eq!(parts.headers["x-should-retry"], "false");
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let sentence = json["error"]["message"].as_str().unwrap();
-    assert!(sentence.contains("ANTHROPIC_API_KEY") && sentence.contains("invalid key ****"), "{sentence}");
+    assert!(sentence.contains("ANTHROPIC_API_KEY") && sentence.contains("invalid API key ****"), "{sentence}");
     assert!(!format!("{parts:?} {text}").contains("MARKED"));
     assert!(rig.notice().await.contains("refused the credential of ANTHROPIC_API_KEY (HTTP 401)"));
 

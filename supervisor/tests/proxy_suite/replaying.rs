@@ -152,7 +152,7 @@ async fn answers_come_in_order_and_their_end_is_told() {
         assert!(rig.ask("{}").await.1.contains(word));
     }
     let (parts, text) = rig.ask("{}").await;
-    assert_eq!((parts.status.as_u16(), parts.headers["x-should-retry"].as_bytes()), (422, &b"false"[..]));
+    assert_eq!((parts.status.as_u16(), parts.headers["x-should-retry"].as_bytes()), (410, &b"false"[..]));
     assert!(text.contains("demo.jsonl has no answers left: it had 3"), "{text}");
     assert!(rig.notice().await.contains("has no answers left"));
 }
@@ -161,7 +161,7 @@ async fn answers_come_in_order_and_their_end_is_told() {
 async fn an_expectation_that_is_not_met_takes_no_answer() {
     let mut rig = rig("{\"say\":\"one\",\"expect\":\"say \\\"hi\\\" to me\"}\n").await;
     let (parts, text) = rig.ask(r#"{"messages":["something else"]}"#).await;
-    assert_eq!((parts.status.as_u16(), parts.headers["x-should-retry"].as_bytes()), (422, &b"false"[..]));
+    assert_eq!((parts.status.as_u16(), parts.headers["x-should-retry"].as_bytes()), (410, &b"false"[..]));
     assert!(text.contains("demo.jsonl:1 expected a request with"), "{text}");
     assert!(rig.notice().await.contains("demo.jsonl:1"));
     assert_eq!(assemble(&events(&rig.ask(STREAM).await.1))["content"][0]["text"], "one");
