@@ -7,6 +7,7 @@ pub mod args;
 pub mod commands;
 pub mod context;
 pub mod exit;
+mod log;
 pub mod show;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -31,6 +32,7 @@ pub async fn main() -> Exit {
             return Exit::Usage;
         }
     };
+    log::start(args.global.verbose);
     let style = show::style::Style::resolve(args.global.color);
     match dispatch(args).await {
         Ok(exit) => exit,

@@ -123,7 +123,7 @@ impl Transcript {
             EventKind::Output { stream, body } => {
                 let mark = match stream {
                     OutputStream::Stdout => "  ",
-                    OutputStream::Stderr => "2 ",
+                    OutputStream::Stderr => "2> ",
                 };
                 prefixed(&style.dim(mark), &sanitize(body.text.trim_end_matches('\n')), usize::MAX)
             }
