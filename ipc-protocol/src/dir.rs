@@ -94,6 +94,16 @@ impl DirError {
             Self::BadName(_) | Self::NotAFolder { .. } => None,
         }
     }
+
+    /// Whether it is our own lack of something, which says nothing about the file: to be tried again.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.errno().is_some_and(is_transient)
+    }
+}
+
+/// Our process or the system has run out of descriptors or memory. What an attacker has planted is never the cause.
+fn is_transient(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EINTR)
 }
 
 impl SafeDir {

@@ -121,6 +121,22 @@ pub enum Refused {
     Torn(String),
 }
 
+impl Refused {
+    /// Whether it is our own lack of descriptors or memory, and no fault of the file: to be tried again.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreadable { errno, .. } => super::is_transient(*errno),
+            Self::Kind(_)
+            | Self::HardLink(_)
+            | Self::TooLarge { .. }
+            | Self::Leased
+            | Self::Name
+            | Self::Json(_)
+            | Self::Torn(_) => false,
+        }
+    }
+}
+
 /// A regular file that was read whole.
 #[derive(Debug)]
 pub struct Contents {
@@ -216,7 +232,9 @@ impl SafeDir {
         while !WITHOUT_OPENAT2.load(Ordering::Relaxed) {
             let how = OpenHow::new().flags(flags).mode(mode).resolve(resolve);
             match openat2(&self.fd, name, how) {
-                Err(Errno::ENOSYS | Errno::EPERM) => WITHOUT_OPENAT2.store(true, Ordering::Relaxed),
+                Err(Errno::ENOSYS) => WITHOUT_OPENAT2.store(true, Ordering::Relaxed),
+                // The call, or this file (immutable)? The other way of opening tells.
+                Err(Errno::EPERM) => break,
                 Err(Errno::EAGAIN | Errno::EINTR) if tries < LOOKUP_TRIES => tries += 1,
                 done => return Ok(done),
             }

@@ -109,8 +109,9 @@ impl SafeDir {
     /// Gives this folder an owner and mode.
     pub fn set_owner_and_mode(&self, mode: u32, owner: Option<Owner>) -> Result<(), DirError> {
         if let Some(owner) = owner {
-            fchown(&self.fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))
-                .map_err(|errno| super::os("change the owner of", &self.path, errno))?;
+            fchown(&self.fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))).map_err(|errno| {
+                super::os("change (which takes root, or leave it to your own user) the owner of", &self.path, errno)
+            })?;
         }
         fchmod(&self.fd, Mode::from_bits_truncate(mode))
             .map_err(|errno| super::os("change the mode of", &self.path, errno))

@@ -12,7 +12,7 @@ use super::recover::segments;
 use super::segment::Segment;
 use crate::dir::{DirError, FileId, Folder, FolderState, Refused};
 use crate::event::{Event, InvalidEvent};
-use crate::limits::{MAX_LINE_BYTES, MAX_READ_BYTES};
+use crate::limits::{MAX_LINE_BYTES, MAX_READ_BYTES, RESCAN};
 
 /// How far the journal was read. To be stored in the same transaction as the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,25 @@ pub enum Fault {
     Closed,
 }
 
+impl Fault {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Dir(error) => error.is_transient(),
+            Self::Refused { refused, .. } => refused.is_transient(),
+            Self::Read { errno, .. } => *errno == Errno::EINTR || *errno == Errno::ENOMEM,
+            Self::FolderReplaced
+            | Self::Missing(_)
+            | Self::Replaced(_)
+            | Self::Truncated { .. }
+            | Self::Unfinished(_)
+            | Self::LineTooLong(_)
+            | Self::Line { .. }
+            | Self::Sequence { .. }
+            | Self::Closed => false,
+        }
+    }
+}
+
 /// An incomplete line longer than this is not read again at once: a writer that lets it grow byte by byte would make us
 /// read all of it each time.
 const LONG_TAIL_BYTES: usize = 64 * 1024;
@@ -179,6 +198,8 @@ impl Reader {
         }
         match self.fill(now, &mut batch.events) {
             Ok(again_in) => batch.again_in = again_in,
+            // Nobody's fault but ours: everything stays as it was.
+            Err(fault) if fault.is_transient() => batch.again_in = Some(RESCAN),
             Err(fault) => {
                 self.closed = true;
                 self.open = None;
@@ -193,6 +214,7 @@ impl Reader {
         self.not_before = None;
         match self.folder.refresh() {
             FolderState::Current => {}
+            FolderState::Lost(error) if error.is_transient() => return Err(Fault::Dir(error)),
             FolderState::Replaced | FolderState::Lost(_) => return Err(Fault::FolderReplaced),
         }
         let segment = self.segment;

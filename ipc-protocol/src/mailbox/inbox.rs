@@ -262,6 +262,7 @@ impl<T: Body> Inbox<T> {
         let contents = match dir.read(name, MAX_MESSAGE_BYTES) {
             Ok(Some(contents)) => contents,
             Ok(None) => return Look::Gone,
+            Err(reason) if reason.is_transient() => return Look::Later,
             Err(reason) => return Look::Refuse(derived_id(name), reason),
         };
         match decode_or_torn::<T>(&contents.bytes) {
@@ -363,7 +364,7 @@ fn remove_or_hide(dir: &SafeDir, name: &OsStr) -> Result<(), crate::dir::DirErro
 
 enum Look<T> {
     Message(Item<T>),
-    /// Incomplete for now.
+    /// Incomplete, or not to be opened for now.
     Later,
     Gone,
     Refuse(MessageId, Refused),

@@ -146,3 +146,53 @@ fn the_directory_belongs_to_the_agent_whatever_the_umask() {
     let close = fs::metadata(temp.path().join("ipc/input/_close")).unwrap();
     assert_eq!((close.uid(), close.mode() & 0o777), (OTHER_UID, 0o644));
 }
+
+/// Not an attack on the files, but on the host: whoever makes it run out of descriptors must not gain that messages are
+/// thrown away or journals closed.
+#[test]
+fn a_host_without_descriptors_loses_nothing() {
+    let session = Session::new();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "attacks_uid::child_runs_out_of_descriptors", "--nocapture", "--test-threads=1"])
+        .env(CHILD_ENV, session.temp.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(session.reasons().is_empty());
+}
+
+#[test]
+fn child_runs_out_of_descriptors() {
+    use ipc_protocol::journal::Cursor;
+    use nix::sys::resource::{Resource, setrlimit};
+    let Some(dir) = child_dir() else { return };
+    let host = open(&dir);
+    let (mut inbox, mut reader) = (host.messages(), host.journal(Cursor::START));
+    let mut late = HostIpc::open(&dir.join("ipc"), &dir.join("dead"), None).unwrap().tasks();
+    assert!(inbox.scan().items.is_empty() && reader.read().events.is_empty());
+    fs::write(dir.join("ipc/messages/x.json"), MESSAGE).unwrap();
+    fs::write(dir.join("ipc/tasks/x.json"), r#"{"type":"list_tasks"}"#).unwrap();
+    fs::write(dir.join("ipc/events/00000001.jsonl"), "{\"seq\":1,\"at\":1,\"kind\":\"ready\"}\n").unwrap();
+    // None left at all, then one (enough to list, not to read), then two.
+    let mut spare: Vec<fs::File> = Vec::new();
+    setrlimit(Resource::RLIMIT_NOFILE, 64, 64).unwrap();
+    while let Ok(file) = fs::File::open("/dev/null") {
+        spare.push(file);
+    }
+    for _ in 0..3 {
+        let (scan, tasks, batch) = (inbox.scan(), late.scan(), reader.read());
+        assert!(scan.refused.is_empty() && tasks.refused.is_empty(), "{scan:?} {tasks:?}");
+        assert!(batch.fault.is_none(), "{:?}", batch.fault);
+        for item in scan.items {
+            inbox.put_back(&item.name);
+        }
+        for item in tasks.items {
+            late.put_back(&item.name);
+        }
+        spare.pop();
+    }
+    spare.clear();
+    assert_eq!(inbox.scan().items.len(), 1);
+    assert_eq!(late.scan().items.len(), 1);
+    assert_eq!(reader.cursor().seq as usize + reader.read().events.len(), 1);
+}
