@@ -1,0 +1,235 @@
+//! A data directory and a workspace of one test, and the law that nothing is left of a session when it has ended.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use supervisor::session::event::SessionEvent;
+use tempfile::TempDir;
+
+use crate::engine::{self, Kind};
+use crate::host::unique;
+use crate::run::Builder;
+use crate::{Script, binary};
+
+/// Variables that would change what is tested.
+const FOREIGN: [&str; 7] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "AIGO_DATA_DIR",
+    "AIGO_ENGINE",
+    "NO_COLOR",
+];
+
+/// Everything of one test; when it goes, nothing may be left of its sessions.
+#[derive(Debug)]
+pub struct Home {
+    root: TempDir,
+    keeps_ipc: bool,
+}
+
+/// What a short-lived command said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Home {
+    /// A fresh one, if tests of the engine are wanted here (see [`engine::is_wanted`]).
+    ///
+    /// # Panics
+    /// If there is no engine.
+    pub fn open() -> Option<Self> {
+        engine::is_wanted().then(Self::without_engine)
+    }
+
+    /// A fresh one for what needs no engine.
+    ///
+    /// # Panics
+    /// If no temporary directory can be made.
+    pub fn without_engine() -> Self {
+        let root = tempfile::Builder::new().prefix("aigo-test-").tempdir().expect("a temporary directory");
+        let home = Self { root, keeps_ipc: false };
+        fs::create_dir(home.workspace()).expect("a fresh workspace");
+        // Anybody may pass, as in a home folder: agents run as the workspace's owner.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(home.root.path(), open).expect("our own folder");
+        home
+    }
+
+    /// The workspace has an `ipc` folder of its own that must still be there at the end.
+    #[must_use]
+    pub fn keeping_ipc(mut self) -> Self {
+        self.keeps_ipc = true;
+        self
+    }
+
+    /// The folder that holds everything; for files beside the workspace.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The user's folder.
+    pub fn workspace(&self) -> PathBuf {
+        self.root.path().join("workspace")
+    }
+
+    /// A path in the user's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.workspace().join(name)
+    }
+
+    /// aigo's data directory.
+    pub fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// Writes a file beside the workspace.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.root.path().join(name);
+        fs::write(&path, content).expect("a file in our own folder");
+        path
+    }
+
+    /// Writes a file into the workspace, with the folders above it.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("folders in our own workspace");
+        fs::write(&path, content).expect("a file in our own workspace");
+        path
+    }
+
+    /// Gives the workspace and what is in it to a user.
+    ///
+    /// # Panics
+    /// If this process may not (it takes root).
+    pub fn give_workspace_to(&self, uid: u32) {
+        fn give(path: &Path, uid: u32) {
+            chown(path, Some(uid), Some(uid)).expect("giving files away takes root, as which these tests run");
+            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                give(&entry.path(), uid);
+            }
+        }
+        give(&self.workspace(), uid);
+    }
+
+    /// `aigo` with any arguments on this data directory, ready to be changed and started.
+    pub fn aigo_command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(binary::aigo());
+        command.args(arguments).env("AIGO_DATA_DIR", self.data()).stdin(Stdio::null());
+        for name in FOREIGN.iter().filter(|name| **name != "AIGO_DATA_DIR") {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs `aigo` with any arguments to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn aigo(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Said {
+        let output = self.aigo_command(arguments).output().expect("aigo can be started");
+        Said {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// `aigo run` of a shell script as agent.
+    pub fn command(&self, script: &str) -> Builder<'_> {
+        Builder::new(self).flags(["--agent", "command"]).after_dashes(["sh", "-c", script])
+    }
+
+    /// `aigo run` of the real Claude Code, whose model answers from a script.
+    pub fn claude(&self, prompt: &str, script: &Script) -> Builder<'_> {
+        let file = self.write(&unique("script"), script.text());
+        Builder::new(self).flags(["--replay"]).flags([file]).prompt(prompt)
+    }
+
+    /// The ids of sessions that have a folder.
+    pub fn sessions(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.data().join("sessions")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// The events of a session as `aigo logs --json` tells them.
+    ///
+    /// # Panics
+    /// If it tells none, or something else.
+    pub fn logs(&self, session: &str) -> Vec<SessionEvent> {
+        let said = self.aigo(["logs", "--json", session]);
+        assert_eq!(said.code, Some(0), "aigo logs: {}", said.stderr);
+        said.stdout.lines().map(|line| serde_json::from_str(line).expect("one event on each line")).collect()
+    }
+
+    /// The name by which this data directory's objects are marked on the engine; `None` before the first session.
+    pub fn instance(&self) -> Option<String> {
+        let text = fs::read_to_string(self.data().join("instance")).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    /// Containers of this test, running or not.
+    pub fn containers(&self) -> Vec<String> {
+        self.instance().map(|instance| engine::objects(Kind::Container, &instance)).unwrap_or_default()
+    }
+
+    /// What is left of sessions although none runs, in words.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if let Some(instance) = self.instance() {
+            for kind in Kind::ALL {
+                left.extend(engine::objects(kind, &instance).into_iter().map(|id| format!("{kind:?} {id}")));
+            }
+        }
+        left.extend(self.sessions().into_iter().map(|id| format!("session folder {id}")));
+        for name in ["ipc", "extra"] {
+            let found = fs::symlink_metadata(self.file(name)).is_ok();
+            let wanted = name == "ipc" && self.keeps_ipc;
+            if found != wanted {
+                let how = if found { "left" } else { "gone" };
+                left.push(format!("the folder `{name}` of the workspace is {how}"));
+            }
+        }
+        left
+    }
+
+    fn clean_up(&self) {
+        let Some(instance) = self.instance() else { return };
+        for kind in Kind::ALL {
+            for id in engine::objects(kind, &instance) {
+                if let Err(error) = engine::remove(kind, &id) {
+                    eprintln!("cleaning up: {error}");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let left = self.leftovers();
+        if !left.is_empty() {
+            self.clean_up();
+        }
+        // A failed test has its own words; what is left then follows from it.
+        if !std::thread::panicking() {
+            assert!(left.is_empty(), "left behind: {left:#?}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Behaviours of aigo as a whole, on a real engine. What each one shows is its name.
+
+mod endings;
