@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(serde_json::to_vec(&file).expect("encodes").len() as u64 <= MAX_MESSAGE_BYTES);
             }
         }
-        let name = format!("{n}.json").into();
+        let name = std::ffi::OsString::from(format!("{n}.json"));
         let id = file.id.clone().unwrap_or_else(|| derived_id(&name));
         if let Joined::Ready { files, .. } = joiner.push(Item { name, id, body: file, bytes: bytes.len() }) {
             assert!(!files.is_empty());

@@ -46,7 +46,7 @@ pub enum AppendError {
     #[error("cannot encode an event")]
     Encode(#[from] serde_json::Error),
     /// There are no more numbers.
-    #[error("the journal has reached its last segment")]
+    #[error("the journal has reached its last number; start the session anew")]
     Full,
 }
 
@@ -83,7 +83,7 @@ impl Writer {
     ///
     /// One write(2) to a file opened with `O_APPEND`. An event beyond [`MAX_LINE_BYTES`] is written as `raw`, cut.
     pub fn append(&mut self, at: u64, kind: EventKind) -> Result<u64, AppendError> {
-        let seq = self.last_seq + 1;
+        let seq = self.last_seq.checked_add(1).ok_or(AppendError::Full)?;
         let event = Event { seq, at, kind };
         self.encode(&event)?;
         if self.line.len() > MAX_LINE_BYTES {

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 
 use ipc_protocol::dir::{FileKind, Refused};
 use ipc_protocol::event::EventKind;
-use ipc_protocol::journal::{Cursor, Fault, Reader};
+use ipc_protocol::journal::{AppendError, Cursor, Fault, Reader};
 use ipc_protocol::limits::MAX_LINE_BYTES;
 use nix::sys::stat::Mode;
 
@@ -202,4 +202,13 @@ fn the_runner_does_not_go_on_after_a_damaged_journal() {
         fs::write(segment(&session, 1), bad).unwrap();
         assert!(promptly(|| session.runner.journal()).is_err());
     }
+}
+
+#[test]
+fn the_runner_does_not_count_beyond_the_last_number() {
+    let session = Session::new();
+    fs::write(segment(&session, 1), line(u64::MAX)).unwrap();
+    let (mut writer, recovered) = session.runner.journal().unwrap();
+    assert_eq!(recovered.last_seq, u64::MAX);
+    assert!(matches!(writer.append(0, EventKind::Ready {}), Err(AppendError::Full)));
 }
