@@ -17,7 +17,7 @@ use ipc_protocol::host::HostIpc;
 use super::SessionId;
 use super::lock::Lock;
 use crate::dirs::SessionDir;
-use crate::engine::{ContainerId, SharedEngine};
+use crate::engine::{ContainerId, EngineError, SharedEngine};
 use crate::proxy::{Grant, Proxy, Traffic};
 use crate::store::{SessionRow, Store};
 use crate::workspace::mountpoints;
@@ -26,9 +26,9 @@ use crate::workspace::mountpoints;
 const PROXY_DRAIN: Duration = Duration::from_millis(200);
 /// Entries of the IPC directory that are removed at the end; more is an attack that is left to a person.
 const CLEAR_ENTRIES: usize = 200_000;
-/// A network is in use for a moment after its container is gone.
-const NETWORK_TRIES: u32 = 10;
-const NETWORK_PAUSE: Duration = Duration::from_millis(100);
+/// An engine may fail once, and a network is in use for a moment after its container is gone.
+const REMOVE_TRIES: u32 = 10;
+const REMOVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A session's container, up and running.
 #[derive(Debug)]
@@ -85,21 +85,33 @@ impl Resources {
 
 /// Removes the session's container and network.
 pub async fn remove_engine_objects(engine: &SharedEngine, id: &SessionId) -> Vec<String> {
-    let mut problems = Vec::new();
     let name = object_name(id);
-    if let Err(error) = engine.remove(&ContainerId(name.clone()), true).await {
+    let container = ContainerId(name.clone());
+    let mut problems = Vec::new();
+    if let Err(error) = repeated(|| engine.remove(&container, true)).await {
         problems.push(format!("the container {name} could not be removed: {error}"));
     }
-    let mut left = NETWORK_TRIES;
-    while let Err(error) = engine.remove_network(&name).await {
-        left -= 1;
-        if left == 0 || error.engine_away() {
-            problems.push(format!("the network {name} could not be removed: {error}"));
-            break;
-        }
-        tokio::time::sleep(NETWORK_PAUSE).await;
+    if let Err(error) = repeated(|| engine.remove_network(&name)).await {
+        problems.push(format!("the network {name} could not be removed: {error}"));
     }
     problems
+}
+
+/// Tries until it works, the tries are used up, or the engine is away.
+async fn repeated<F>(mut attempt: impl FnMut() -> F) -> Result<(), EngineError>
+where
+    F: Future<Output = Result<(), EngineError>>,
+{
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match attempt().await {
+            // Nobody is there: more tries only make the person wait.
+            outcome @ Err(EngineError::Unreachable { .. }) => return outcome,
+            Err(_) if tries < REMOVE_TRIES => tokio::time::sleep(REMOVE_PAUSE).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Removes the mount points that the session has made, or hands them over to a session that still uses them.
