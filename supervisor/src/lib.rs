@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod dirs;
 pub mod engine;
+pub mod image;
 pub mod plan;
 pub mod policy;
 pub mod proxy;
