@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod dirs;
+pub mod doctor;
 pub mod engine;
 pub mod image;
 pub mod plan;

@@ -1,9 +1,44 @@
 //! `aigo doctor`.
 
+mod show;
+
+use std::path::Path;
+
+use super::image::cancel_on_signals;
 use crate::cli::args::{DoctorArgs, Global};
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::show::style::Style;
+use crate::dirs::DataDir;
+use crate::doctor::{self, Subject};
+use crate::engine::detect::{Choice, ENGINE_VARIABLE, connect};
+use crate::engine::docker::HostEnv;
 
 /// Checks everything.
-pub async fn run(_global: &Global, _args: &DoctorArgs) -> Result<Exit, CliError> {
-    Err(CliError::usage(anyhow::anyhow!("not in this build")))
+pub async fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, CliError> {
+    crate::policy::image_name::check(&args.image).map_err(CliError::usage)?;
+    let choice = match std::env::var(ENGINE_VARIABLE) {
+        Ok(name) => name.parse().map_err(CliError::usage)?,
+        Err(_) => Choice::Auto,
+    };
+    let cancel = cancel_on_signals()?;
+    // Not the commands' common context: what it would fail on is what is examined here.
+    let subject = Subject {
+        engine: connect(choice, &HostEnv::from_process()).await,
+        dirs: DataDir::open(global.data_dir.as_deref(), |name| std::env::var(name).ok()),
+        image: &args.image,
+        kernel_settings: Path::new("/proc/sys"),
+    };
+    let report = doctor::run(&subject, &|name| std::env::var_os(name), &cancel).await;
+    let cancelled = cancel.is_cancelled();
+    cancel.cancel();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).map_err(CliError::environment)?);
+    } else {
+        print!("{}", show::report(Style::resolve(global.color), &report));
+    }
+    Ok(match (cancelled, report.is_good()) {
+        (true, _) => Exit::Cancelled,
+        (false, true) => Exit::Ok,
+        (false, false) => Exit::Environment,
+    })
 }

@@ -1,0 +1,77 @@
+//! The report for people: one line a check, the remedy below it.
+
+use std::fmt::Write as _;
+
+use crate::cli::show::sanitize::one_line;
+use crate::cli::show::style::Style;
+use crate::doctor::{Report, Verdict};
+
+/// Characters of a detail or a remedy.
+const TEXT_CHARS: usize = 400;
+
+/// Draws the report. Pure.
+pub(super) fn report(style: Style, report: &Report) -> String {
+    let width = report.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for check in &report.checks {
+        let mark = match check.status {
+            Verdict::Ok => style.good("✓"),
+            Verdict::Warning => style.warn("!"),
+            Verdict::Failed => style.bad("✗"),
+            Verdict::Skipped => style.dim("-"),
+        };
+        let detail = one_line(&check.detail.replace('\n', " "), TEXT_CHARS);
+        let detail = match check.status {
+            Verdict::Skipped => style.dim(format!("skipped: {detail}")),
+            Verdict::Ok | Verdict::Warning | Verdict::Failed => detail,
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{mark} {:<width$}  {detail}", check.name);
+        if let Some(remedy) = &check.remedy {
+            let _ = writeln!(text, "  {:<width$}  → {}", "", one_line(remedy, TEXT_CHARS));
+        }
+    }
+    let counts: Vec<String> = [
+        (Verdict::Ok, "ok"),
+        (Verdict::Warning, "warnings"),
+        (Verdict::Failed, "failed"),
+        (Verdict::Skipped, "skipped"),
+    ]
+    .iter()
+    .map(|(verdict, word)| (report.count(*verdict), word))
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    let _ = writeln!(text, "{}", style.bold(counts.join(", ")));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Check;
+
+    #[test]
+    fn columns_are_aligned_and_foreign_text_is_tame() {
+        let checks = vec![
+            Check::ok("engine", "docker"),
+            Check::failed("gateway", "exit code 1: \x1b[31mno\nway", "open the firewall"),
+            Check::skipped("image", "no engine answers"),
+        ];
+        let text = report(Style::PLAIN, &Report { checks });
+        let expected = "✓ engine   docker\n✗ gateway  exit code 1: ␛[31mno way\n           → open the firewall\n\
+                        - image    skipped: no engine answers\n1 ok, 1 failed, 1 skipped\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn json_is_an_array_of_checks() {
+        let checks = vec![Check::warning("swap", "d", "r"), Check::ok("engine", "e")];
+        let json = serde_json::to_value(Report { checks }).unwrap();
+        let expected = serde_json::json!([
+            {"name": "swap", "status": "warning", "detail": "d", "remedy": "r"},
+            {"name": "engine", "status": "ok", "detail": "e"}
+        ]);
+        assert_eq!(json, expected);
+    }
+}

@@ -1,0 +1,207 @@
+//! The engine, what it can enforce, and the image: judged from what the engine says of itself.
+
+use super::check::Check;
+use crate::engine::{CgroupDriver, CgroupVersion, EngineError, EngineInfo};
+use crate::image::ImageStatus;
+use crate::image::status::build_command;
+
+const ENGINE: &str = "engine";
+const CGROUPS: &str = "cgroups";
+const LIMITS: &str = "limits";
+const SWAP: &str = "swap";
+const IMAGE: &str = "image";
+
+/// Four checks about the engine itself.
+#[must_use]
+pub fn judge(info: &Result<EngineInfo, EngineError>) -> Vec<Check> {
+    match info {
+        Ok(info) => vec![engine(info), cgroups(info), limits(info), swap(info)],
+        Err(error) => {
+            let mut checks = vec![Check::failed(ENGINE, error.to_string(), remedy(error))];
+            checks.extend([CGROUPS, LIMITS, SWAP].map(|name| Check::skipped(name, "no engine answers")));
+            checks
+        }
+    }
+}
+
+fn engine(info: &EngineInfo) -> Check {
+    let EngineInfo { backend, version, api_version, endpoint, storage_driver, rootless, .. } = info;
+    let mode = if *rootless { ", rootless" } else { "" };
+    Check::ok(ENGINE, format!("{backend} {version}, API {api_version}, at {endpoint}, storage {storage_driver}{mode}"))
+}
+
+fn cgroups(info: &EngineInfo) -> Check {
+    let version = match info.cgroup_version {
+        CgroupVersion::V1 => "version 1",
+        CgroupVersion::V2 => "version 2",
+        CgroupVersion::Unknown => "version unknown",
+    };
+    match info.cgroup_driver {
+        CgroupDriver::Cgroupfs => Check::ok(CGROUPS, format!("{version}, driver cgroupfs")),
+        CgroupDriver::Systemd => Check::ok(CGROUPS, format!("{version}, driver systemd")),
+        CgroupDriver::None => Check::warning(
+            CGROUPS,
+            format!("{version}, no driver: the engine enforces no limit at all"),
+            "use a host with cgroup version 2 and delegate the controllers to your user \
+             (systemctl edit user@.service: Delegate=cpu memory pids), or a rootful engine",
+        ),
+    }
+}
+
+fn limits(info: &EngineInfo) -> Check {
+    let all = [("memory", info.limits.memory), ("cpu", info.limits.cpu), ("pids", info.limits.pids)];
+    let names = |wanted: bool| {
+        let names: Vec<&str> = all.iter().filter(|(_, can)| *can == wanted).map(|(name, _)| *name).collect();
+        names.join(", ")
+    };
+    let missing = names(false);
+    if missing.is_empty() {
+        return Check::ok(LIMITS, format!("the kernel enforces {}", names(true)));
+    }
+    let remedy = if info.rootless {
+        "delegate the controllers to your user: systemctl edit user@.service, Delegate=cpu memory pids, then log in again"
+    } else {
+        "enable the controllers: kernel options CONFIG_MEMCG, CONFIG_CFS_BANDWIDTH and CONFIG_CGROUP_PIDS; on some boards \
+         cgroup_enable=memory on the kernel's command line"
+    };
+    Check::warning(LIMITS, format!("the engine cannot enforce {missing}: an agent can take all of it"), remedy)
+}
+
+fn swap(info: &EngineInfo) -> Check {
+    if info.limits.swap {
+        return Check::ok(SWAP, "accounted: memory limits hold with swap");
+    }
+    Check::warning(
+        SWAP,
+        "not accounted: a container can use swap beyond its memory limit",
+        "add swapaccount=1 to the kernel's command line (cgroup version 1), or switch swap off",
+    )
+}
+
+/// Whether the image is there and fits.
+#[must_use]
+pub fn image(tag: &str, status: Option<&Result<ImageStatus, EngineError>>) -> Check {
+    let status = match status {
+        None => return Check::skipped(IMAGE, "no engine answers"),
+        Some(Err(error)) => return Check::failed(IMAGE, error.to_string(), remedy(error)),
+        Some(Ok(status)) => status,
+    };
+    let Some(image) = &status.image else {
+        return Check::failed(IMAGE, format!("{tag} is not present"), format!("build it with: {}", build_command(tag)));
+    };
+    let version = image.versions.tool("runner").unwrap_or("unknown");
+    match image.runner_matches {
+        Some(true) => Check::ok(IMAGE, format!("{tag}, runner {version}")),
+        Some(false) => Check::warning(
+            IMAGE,
+            format!("{tag} has runner {version}, which is not of this aigo's version"),
+            format!("build it again with: {}", build_command(tag)),
+        ),
+        None => Check::warning(
+            IMAGE,
+            format!("{tag} does not say which runner it has"),
+            format!("build it with: {}, unless it is your own", build_command(tag)),
+        ),
+    }
+}
+
+/// What to do about an engine's error. The error's own text may say it too; here it stands by itself.
+#[must_use]
+pub fn remedy(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::Unreachable { remedy, .. } => remedy,
+        EngineError::PermissionDenied { .. } => {
+            "add yourself to the socket's group (sudo usermod -aG docker $USER) and log in again, or use a rootless engine"
+        }
+        EngineError::BadEndpoint { .. } => "mend the address, or unset it to use the default socket",
+        EngineError::TooOld { .. } => {
+            "install a newer engine, from your distribution's newer release or its own packages"
+        }
+        EngineError::NoSpace { .. } => {
+            "free disk space in the engine's data directory (docker system df shows what is used)"
+        }
+        EngineError::NoFreeSubnet => "remove unused networks (docker network prune) or widen default-address-pools",
+        EngineError::ImageMissing { .. } => "build the image with: aigo image build",
+        EngineError::Timeout { .. } | EngineError::Lost { .. } => "look into the engine's log, then restart it",
+        EngineError::NotFound { .. }
+        | EngineError::Conflict { .. }
+        | EngineError::MountMissing { .. }
+        | EngineError::NotRunning { .. }
+        | EngineError::InUse { .. }
+        | EngineError::BuildFailed { .. }
+        | EngineError::Refused { .. }
+        | EngineError::Malformed { .. } => "look into the engine's log (journalctl -u docker)",
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+    use crate::engine::{Backend, LimitSupport, Networking};
+
+    pub(in crate::doctor) fn info() -> EngineInfo {
+        EngineInfo {
+            backend: Backend::Docker,
+            version: "26.1.5".into(),
+            api_version: "1.45".into(),
+            endpoint: "unix:///run/docker.sock".into(),
+            cgroup_version: CgroupVersion::V2,
+            cgroup_driver: CgroupDriver::Systemd,
+            limits: LimitSupport { memory: true, swap: true, cpu: true, pids: true },
+            os: "Debian".into(),
+            architecture: "x86_64".into(),
+            kernel: "6.18".into(),
+            cpus: 2,
+            memory: 8 << 30,
+            rootless: false,
+            security_options: vec![],
+            storage_driver: "overlay2".into(),
+            root_dir: "/var/lib/docker".into(),
+            networking: Networking { host_gateway: None, extra_run_args: vec![] },
+            message: String::new(),
+            warnings: vec![],
+        }
+    }
+
+    fn verdicts(checks: &[Check]) -> Vec<(&str, Verdict)> {
+        checks.iter().map(|check| (check.name, check.status)).collect()
+    }
+
+    #[test]
+    fn a_good_engine() {
+        let checks = judge(&Ok(info()));
+        assert!(checks.iter().all(|check| check.status == Verdict::Ok && check.remedy.is_none()), "{checks:?}");
+        assert!(checks[0].detail.contains("26.1.5") && checks[0].detail.contains("/run/docker.sock"));
+    }
+
+    #[test]
+    fn what_cannot_be_enforced_is_named() {
+        let limits = LimitSupport { memory: false, swap: false, cpu: true, pids: false };
+        let checks = judge(&Ok(EngineInfo { limits, cgroup_driver: CgroupDriver::None, rootless: true, ..info() }));
+        assert_eq!(
+            verdicts(&checks),
+            [(ENGINE, Verdict::Ok), (CGROUPS, Verdict::Warning), (LIMITS, Verdict::Warning), (SWAP, Verdict::Warning)]
+        );
+        assert!(checks[2].detail.contains("memory, pids"), "{checks:?}");
+    }
+
+    #[test]
+    fn no_engine_is_one_failure() {
+        let checks = judge(&Err(EngineError::PermissionDenied { socket: "/run/docker.sock".into() }));
+        assert_eq!(checks[0].status, Verdict::Failed);
+        assert!(checks[0].remedy.as_ref().unwrap().contains("usermod"));
+        assert!(checks[1..].iter().all(|check| check.status == Verdict::Skipped));
+        assert_eq!(image("t", None).status, Verdict::Skipped);
+    }
+
+    #[test]
+    fn the_image_is_judged() {
+        let absent = Ok(crate::image::status::describe("t:1", None));
+        let check = image("t:1", Some(&absent));
+        assert_eq!(check.status, Verdict::Failed);
+        assert!(check.remedy.unwrap().contains("aigo image build --tag t:1"));
+        let error = Err(EngineError::Lost { what: "inspect image", reason: "eof".into() });
+        assert_eq!(image("t:1", Some(&error)).status, Verdict::Failed);
+    }
+}
