@@ -12,6 +12,8 @@ pub mod gateway;
 pub mod host;
 pub mod leftovers;
 pub mod model;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::path::Path;

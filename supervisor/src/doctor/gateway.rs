@@ -18,8 +18,8 @@ use super::check::Check;
 use super::clock::Reading;
 use super::engine::remedy;
 use crate::engine::{
-    ContainerId, ContainerSpec, EngineError, Labels, Limits, LogsQuery, Network, NetworkAttachment, NetworkSpec,
-    SharedEngine,
+    ContainerId, ContainerSpec, EngineError, Ipv4Net, Labels, Limits, LogsQuery, Network, NetworkAttachment,
+    NetworkSpec, SharedEngine,
 };
 use crate::plan::GATEWAY_NAME;
 use crate::session::lock;
@@ -62,6 +62,16 @@ pub(super) async fn probe(
     locks: Option<&Path>,
     cancel: &CancellationToken,
 ) -> Found {
+    probe_on(engine, image, locks, cancel, None).await
+}
+
+async fn probe_on(
+    engine: &SharedEngine,
+    image: Option<&str>,
+    locks: Option<&Path>,
+    cancel: &CancellationToken,
+    subnet: Option<Ipv4Net>,
+) -> Found {
     if cancel.is_cancelled() {
         return Found::skipped("cancelled");
     }
@@ -76,7 +86,7 @@ pub(super) async fn probe(
     }
     let name = format!("aigo-doctor-{}", uuid::Uuid::new_v4().simple());
     let mut found = tokio::select! {
-        found = try_out(engine, image, &name) => found,
+        found = try_out(engine, image, &name, subnet) => found,
         () = cancel.cancelled() => Found::skipped("cancelled"),
     };
     if let Err(error) = remove(engine, &name).await {
@@ -115,8 +125,8 @@ async fn remove(engine: &SharedEngine, name: &str) -> Result<(), EngineError> {
     }
 }
 
-async fn try_out(engine: &SharedEngine, image: Option<&str>, name: &str) -> Found {
-    let spec = NetworkSpec { name: name.to_owned(), labels: labels(), internal: false, subnet: None };
+async fn try_out(engine: &SharedEngine, image: Option<&str>, name: &str, subnet: Option<Ipv4Net>) -> Found {
+    let spec = NetworkSpec { name: name.to_owned(), labels: labels(), internal: false, subnet };
     let network = match engine.create_network(&spec).await {
         Ok(network) => network,
         Err(error) => {
@@ -244,7 +254,8 @@ async fn answer(mut stream: TcpStream, path: &str) -> std::io::Result<bool> {
 mod tests {
     use super::*;
     use crate::doctor::Verdict;
-    use crate::engine::NetworkId;
+    use crate::engine::fake::{Call, FakeEngine, Fault};
+    use crate::engine::{Engine as _, NetworkId};
 
     fn network() -> Network {
         Network {
@@ -286,5 +297,77 @@ mod tests {
         }
         assert_eq!(callers.recv().await, Some(address.ip()));
         server.abort();
+    }
+
+    /// A container that asks from its own address, like the runner's probe. The subnet is one of loopback, so that its
+    /// gateway can be listened on.
+    fn asking() -> FakeEngine {
+        FakeEngine::with("i:1", |run| async move {
+            let url = run.argv()[2].clone();
+            let rest = url.strip_prefix("http://host-gateway:").unwrap();
+            let (port, path) = rest.split_once('/').unwrap();
+            let gateway = run.spec.extra_hosts["host-gateway"];
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 9, 9, 2], 0).into()).unwrap();
+            let mut stream = socket.connect((gateway, port.parse().unwrap()).into()).await.unwrap();
+            stream.write_all(format!("GET /{path} HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            i32::from(!answer.contains("200"))
+        })
+    }
+
+    async fn probe_fake(fake: &FakeEngine, cancel: &CancellationToken) -> Found {
+        let engine: SharedEngine = Arc::new(fake.clone());
+        probe_on(&engine, Some("i:1"), None, cancel, Some("127.9.9.0/24".parse().unwrap())).await
+    }
+
+    #[tokio::test]
+    async fn a_container_that_asks_is_seen_and_nothing_is_left() {
+        let fake = asking();
+        let found = probe_fake(&fake, &CancellationToken::new()).await;
+        let verdicts: Vec<Verdict> = found.checks.iter().map(|check| check.status).collect();
+        assert_eq!(verdicts, [Verdict::Ok, Verdict::Ok], "{:?}", found.checks);
+        assert!(found.checks[1].detail.contains("127.9.9.2") && found.engine_clock.is_some());
+        assert_eq!(fake.leftovers(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn whatever_call_fails_nothing_is_left() {
+        for call in [Call::CreateNetwork, Call::Create, Call::Start, Call::Wait, Call::Inspect, Call::Logs] {
+            for fault in [Fault::Fail(EngineError::Refused { what: "do it", message: "no".into() }), Fault::LoseAnswer]
+            {
+                let fake = asking();
+                fake.fault(call, 1, fault);
+                let found = probe_fake(&fake, &CancellationToken::new()).await;
+                let failed = found.checks.iter().find(|check| check.status == Verdict::Failed);
+                assert!(failed.is_some_and(|check| check.remedy.is_some()), "{call:?}: {:?}", found.checks);
+                assert_eq!(fake.leftovers(), Vec::<String>::new(), "{call:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn cancelling_leaves_nothing() {
+        let cancel = CancellationToken::new();
+        let stop = cancel.clone();
+        let fake = FakeEngine::with("i:1", move |_run| {
+            stop.cancel();
+            std::future::pending()
+        });
+        let found = probe_fake(&fake, &cancel).await;
+        assert!(found.checks.iter().all(|check| check.status == Verdict::Skipped), "{:?}", found.checks);
+        assert_eq!(fake.leftovers(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_dead_doctors_things_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let fake = asking();
+        let spec = NetworkSpec { name: "old".into(), labels: labels(), internal: false, subnet: None };
+        fake.create_network(&spec).await.unwrap();
+        let engine: SharedEngine = Arc::new(fake.clone());
+        probe(&engine, None, Some(folder.path()), &CancellationToken::new()).await;
+        assert_eq!(fake.leftovers(), Vec::<String>::new());
     }
 }

@@ -331,3 +331,6 @@ impl Built {
         Duration::from_millis(self.millis)
     }
 }
+
+#[cfg(test)]
+mod tests;
