@@ -11,7 +11,7 @@ use ipc_protocol::paths::{CONTAINER_EXTRA_DIR, CONTAINER_IPC_DIR, CONTAINER_WORK
 use crate::dirs::SessionDir;
 use crate::engine;
 use crate::engine::{ContainerSpec, Labels, Mount, Network, NetworkAttachment, NetworkSpec};
-use crate::policy::Permit;
+use crate::policy::{Facts, Permit};
 use crate::request::{AgentRequest, RunAs};
 use crate::session::SessionId;
 use crate::session::machine::{Ends, Rules};
@@ -80,8 +80,9 @@ impl LaunchPlan {
         match self.permit.request().run_as {
             RunAs::Root => Identity { uid: 0, gid: 0 },
             RunAs::Owner => {
-                let folder = &self.permit.facts().workspace;
-                Identity { uid: folder.uid, gid: folder.gid }
+                let Facts { workspace, us, .. } = self.permit.facts();
+                // Only root may give the session's files to somebody else: anybody else works as themselves.
+                if us.uid == 0 { Identity { uid: workspace.uid, gid: workspace.gid } } else { *us }
             }
         }
     }
@@ -230,6 +231,18 @@ mod tests {
         assert_eq!(config.identity, Identity { uid: 1000, gid: 1000 });
         let AgentSpec::Claude { conversation, .. } = config.agent else { panic!("not claude") };
         assert_eq!(conversation, "01234567-89ab-8000-8000-000000000000");
+    }
+
+    #[test]
+    fn only_root_works_for_the_owner() {
+        let identity = |uid| {
+            let mut facts = policy::tests::facts();
+            facts.us = Identity { uid, gid: uid };
+            facts.workspace.uid = 501;
+            let permit = policy::judge(policy::tests::request(), facts).unwrap();
+            LaunchPlan { permit, ..plan() }.identity().uid
+        };
+        assert_eq!((identity(0), identity(1000)), (501, 1000));
     }
 
     #[test]

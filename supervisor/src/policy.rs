@@ -6,6 +6,7 @@ pub mod env;
 pub mod image_name;
 pub mod path;
 
+use ipc_protocol::config::Identity;
 use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
 
 use crate::request::{AgentRequest, SessionRequest};
@@ -25,6 +26,8 @@ pub struct Facts {
     pub mounts: Vec<FolderFacts>,
     /// Our own folders: never mounted.
     pub own_folders: Vec<std::path::PathBuf>,
+    /// Whom aigo itself runs as.
+    pub us: Identity,
     /// Something answers for a model: an upstream with a credential, or a replay.
     pub model: bool,
     /// Real credentials of the host: never handed on by `--env`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_protocol::config::Identity;
 use ipc_protocol::event::EventKind;
 use ipc_protocol::runner::RunnerIpc;
 use supervisor::dirs::DataDir;
@@ -86,6 +87,7 @@ impl House {
             workspace: FolderFacts::gather(&self.workspace).unwrap(),
             mounts: Vec::new(),
             own_folders: vec![self.launcher.dirs.root().to_owned()],
+            us: Identity { uid: 0, gid: 0 },
             model: false,
             secrets: Vec::new(),
         };

@@ -44,6 +44,7 @@ pub(crate) fn facts() -> Facts {
         workspace: folder("/home/u/p"),
         mounts: Vec::new(),
         own_folders: vec![PathBuf::from("/home/u/.local/share/aigo")],
+        us: Identity { uid: 0, gid: 0 },
         model: true,
         secrets: Vec::new(),
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use ipc_protocol::config::CommandOutput;
+use ipc_protocol::config::{CommandOutput, Identity};
 use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
+use nix::unistd::{getegid, geteuid};
 use secrecy::SecretString;
 
 use crate::cli::args::{AgentChoice, CommandOutputChoice, RunArgs};
@@ -148,6 +149,7 @@ pub(super) fn facts(context: &Context, request: &SessionRequest, model: &Model) 
         workspace: folder(&request.workspace)?,
         mounts: request.mounts.iter().map(|mount| folder(&mount.host)).collect::<Result<_, _>>()?,
         own_folders: vec![context.dirs.root().to_owned()],
+        us: Identity { uid: geteuid().as_raw(), gid: getegid().as_raw() },
         model: model.upstream.is_some(),
         secrets,
     })
