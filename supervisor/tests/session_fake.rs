@@ -1,5 +1,7 @@
 //! A session's launch and end on the fake engine: every engine call goes wrong once, and nothing may be left.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
