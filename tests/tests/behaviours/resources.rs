@@ -1,0 +1,39 @@
+//! Limits of the container: memory and processes.
+
+use tests::{Expect, Home, Look};
+
+/// Holds more memory than it may.
+const HOG: &str = "tail /dev/zero";
+
+#[test]
+fn an_agent_that_needs_too_much_memory_is_out_of_memory() {
+    let Some(home) = Home::open() else { return };
+    let run = home.command(&format!("exec {HOG}")).flags(["--memory", "64m"]).finish().expect(Expect::OUT_OF_MEMORY);
+    assert!(run.detail().contains("--memory"), "{run:#?}");
+}
+
+#[test]
+fn a_child_that_needs_too_much_memory_is_a_warning() {
+    let Some(home) = Home::open() else { return };
+    let run = home.command(&format!("{HOG}; echo went on; sleep 1")).flags(["--memory", "64m"]).finish();
+    let run = run.expect(Expect::FINISHED);
+    assert_eq!(run.texts(), ["went on"]);
+    assert!(run.warnings().contains(&"out_of_memory"), "{run:#?}");
+}
+
+#[test]
+fn an_agent_that_needs_too_many_processes_has_exhausted_them() {
+    let Some(home) = Home::open() else { return };
+    let script = "for i in $(seq 100); do sleep 100 & done";
+    let run = home.command(script).flags(["--pids", "32"]).finish().expect(Expect::PIDS_EXHAUSTED);
+    assert!(run.detail().contains("--pids"), "{run:#?}");
+}
+
+#[test]
+fn memory_that_was_used_is_told() {
+    let Some(home) = Home::open() else { return };
+    let script = "head -c 50000000 /dev/zero | tail -c 50000000 | { sleep 1; wc -c; }";
+    let run = home.command(script).finish().expect(Expect::FINISHED);
+    let peak = run.ended().2.peak_memory_bytes.unwrap();
+    assert!(peak > 40_000_000, "{peak}");
+}
