@@ -178,6 +178,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_joined_a_turn_is_named_although_the_cli_is_done_with_it_before_the_result() {
+        let mut agent = claude();
+        let ids: Vec<MessageId> = ["first", "joined"].iter().map(|id| id.parse().unwrap()).collect();
+        let uuids: Vec<String> = ids.iter().map(|id| uuid::of_input("s1", id)).collect();
+        let state = |uuid: &String, state: &str| {
+            line(&json!({"type": "command_lifecycle", "command_uuid": uuid, "state": state}))
+        };
+        for (id, uuid) in ids.iter().zip(&uuids) {
+            agent.taken(id);
+            agent.line(state(uuid, "started"));
+        }
+        agent.line(state(&uuids[1], "completed"));
+        let result = json!({"type": "result", "subtype": "success", "is_error": false, "result": "ok",
+                            "user_message_uuids": uuids});
+        let events = agent.line(line(&result)).events;
+        let Some(EventKind::TurnFinished(finished)) = events.last() else { panic!("{events:?}") };
+        assert_eq!(finished.inputs, ["first", "joined"]);
+        agent.line(state(&uuids[0], "completed"));
+        assert!(!agent.busy() && agent.unanswered().is_empty());
+    }
+
+    #[test]
     fn an_answered_interrupt_is_noticed_once() {
         let mut agent = claude();
         let Interrupt::Line(bytes) = agent.interrupt() else { panic!() };

@@ -41,6 +41,8 @@ struct OpenInput {
     id: MessageId,
     /// The CLI has begun to work on it.
     started: bool,
+    /// The CLI is done with it. Of a message that joined a running turn it says so before that turn's result.
+    completed: bool,
 }
 
 impl Translator {
@@ -49,7 +51,7 @@ impl Translator {
         if self.open.len() == MAX_OPEN_INPUTS {
             self.open.remove(0);
         }
-        self.open.push(OpenInput { uuid, id, started: false });
+        self.open.push(OpenInput { uuid, id, started: false, completed: false });
     }
 
     /// An interrupt is on its way to the CLI.
@@ -59,7 +61,7 @@ impl Translator {
 
     /// A turn runs, or an input waits for one.
     pub(super) fn busy(&self) -> bool {
-        self.turn_runs || !self.open.is_empty()
+        self.turn_runs || self.open.iter().any(|open| !open.completed)
     }
 
     /// Whether the last turn was interrupted.
@@ -69,7 +71,7 @@ impl Translator {
 
     /// Inputs without a result; the list is empty afterwards.
     pub(super) fn unanswered(&mut self) -> Vec<MessageId> {
-        self.open.drain(..).map(|open| open.id).collect()
+        self.open.drain(..).filter(|open| !open.completed).map(|open| open.id).collect()
     }
 
     /// One whole line of the CLI's stdout.
@@ -168,7 +170,7 @@ impl Translator {
         let answered: Vec<OpenInput> = self
             .open
             .extract_if(.., |open| match named {
-                Some(uuids) => uuids.iter().any(|uuid| *uuid == open.uuid),
+                Some(uuids) => open.completed || uuids.iter().any(|uuid| *uuid == open.uuid),
                 None => open.started,
             })
             .collect();
@@ -183,7 +185,7 @@ impl Translator {
         match (value["state"].as_str().unwrap_or_default(), at) {
             ("queued", _) | ("started" | "completed" | "cancelled", None) => {}
             ("started", Some(at)) => self.open[at].started = true,
-            ("completed", Some(at)) => drop(self.open.remove(at)),
+            ("completed", Some(at)) => self.open[at].completed = true,
             ("cancelled", Some(at)) => {
                 let reason = "the agent cancelled it".to_owned();
                 events.push(EventKind::InputDropped { id: self.open.remove(at).id.into(), reason });
