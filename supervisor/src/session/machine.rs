@@ -27,6 +27,10 @@ const MAX_TRACKED: usize = 4096;
 /// How long the engine may take to report the end of a container that was killed.
 const KILL_REPORT: Duration = Duration::from_secs(20);
 
+/// What the runner may take beyond the agent's grace after SIGTERM: it ends the agent by force then, reads what is left in
+/// the pipes and ends what the agent has left behind, each with a bound of its own.
+const RUNNER_END: Duration = Duration::from_secs(3);
+
 /// How long the runner may take from the container's start to `ready`; its own phases have tighter bounds.
 pub const READY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -60,7 +64,8 @@ pub struct Graces {
     pub save: Duration,
     /// From `_close` to SIGTERM.
     pub close: Duration,
-    /// From SIGTERM to kill.
+    /// From SIGTERM to kill: the runner kills the agent then; if the runner itself does not listen, the container is killed
+    /// [`RUNNER_END`] later.
     pub term: Duration,
 }
 
@@ -165,7 +170,7 @@ pub struct ExitFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Intent {
     Drain,
-    Close,
+    Close(String),
     Wall,
     Idle,
     Cancel(String),
@@ -378,10 +383,17 @@ impl Machine {
                 if self.intent.is_some() && grace.is_none() {
                     return;
                 }
-                effects.push(Effect::Tell(HostEvent::EndRequested { by }));
-                self.intent.get_or_insert(Intent::Close);
-                if self.intent == Some(Intent::Drain) {
-                    self.intent = Some(Intent::Close);
+                effects.push(Effect::Tell(HostEvent::EndRequested { by: by.clone() }));
+                match self.intent {
+                    None | Some(Intent::Drain) => self.intent = Some(Intent::Close(by)),
+                    Some(
+                        Intent::Close(_)
+                        | Intent::Wall
+                        | Intent::Idle
+                        | Intent::Cancel(_)
+                        | Intent::NotReady
+                        | Intent::Broken(_),
+                    ) => {}
                 }
                 match self.stage {
                     None | Some(Stage::Save { .. }) => self.enter_close(now, grace, effects),
@@ -397,7 +409,7 @@ impl Machine {
                 // What has timed out stays a timeout: whoever is impatient only shortens the ladder.
                 match self.intent {
                     Some(Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Broken(_)) => {}
-                    None | Some(Intent::Drain | Intent::Close | Intent::Cancel(_)) => {
+                    None | Some(Intent::Drain | Intent::Close(_) | Intent::Cancel(_)) => {
                         self.intent = Some(Intent::Cancel(by));
                     }
                 }
@@ -422,7 +434,7 @@ impl Machine {
             Some(Stage::Close { until: Some(until) }) if until <= now => {
                 effects.push(Effect::Tell(HostEvent::Escalation { step: "SIGTERM".into() }));
                 effects.push(Effect::Term);
-                self.stage = Some(Stage::Term { until: now + self.rules.graces.term });
+                self.stage = Some(Stage::Term { until: now + self.rules.graces.term + RUNNER_END });
             }
             Some(Stage::Term { until }) if until <= now => self.enter_kill(now, effects),
             Some(Stage::Kill { until }) if until <= now => {
@@ -440,7 +452,7 @@ impl Machine {
             Intent::Wall => ("wall_timeout", "the session's timeout has passed"),
             Intent::Idle => ("idle_timeout", "nothing has happened for the length of the idle timeout"),
             Intent::NotReady => ("not_ready", "the runner did not become ready in time"),
-            Intent::Drain | Intent::Close | Intent::Cancel(_) | Intent::Broken(_) => {
+            Intent::Drain | Intent::Close(_) | Intent::Cancel(_) | Intent::Broken(_) => {
                 ("ending", "the session is being ended")
             }
         };
@@ -556,12 +568,18 @@ impl Machine {
                 let reason = EndReason::SetupFailed { step: "runner".into() };
                 return Ending::because(reason, format!("the runner was not ready within {READY_LIMIT:?}"));
             }
-            None | Some(Intent::Drain | Intent::Close) => {}
+            None | Some(Intent::Drain | Intent::Close(_)) => {}
         }
         if let Some((step, detail)) = &self.failed_step {
             return Ending::because(EndReason::SetupFailed { step: step.clone() }, detail.clone());
         }
         let exit = facts.code.and_then(RunnerExit::from_code);
+        if let (Some(Intent::Close(by)), Some(Stage::Term { .. } | Stage::Kill { .. })) = (&self.intent, self.stage)
+            && matches!(exit, None | Some(RunnerExit::Terminated))
+        {
+            let detail = format!("closed by {by}; the agent did not end within the grace and was ended by force");
+            return Ending::because(EndReason::Cancelled, detail);
+        }
         if exit != Some(RunnerExit::Done) {
             if facts.out_of_memory {
                 return Ending::because(EndReason::OutOfMemory, "the container used more than its --memory");
@@ -574,7 +592,7 @@ impl Machine {
     }
 
     fn ending_by_exit(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
-        let closed = self.intent == Some(Intent::Close);
+        let closed = matches!(self.intent, Some(Intent::Close(_)));
         match exit {
             Some(RunnerExit::Done) if closed => Ending::new(EndReason::Closed),
             Some(RunnerExit::Done) => Ending::new(EndReason::Finished),

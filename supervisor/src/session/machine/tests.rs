@@ -94,8 +94,23 @@ fn a_timeout_goes_down_the_ladder_and_is_never_a_success() {
     assert!(save.iter().any(|e| matches!(e, Effect::SendNotice(_))), "{save:?}");
     assert!(machine.step(S(630), Input::Tick).contains(&Effect::WriteClose));
     assert!(machine.step(S(640), Input::Tick).contains(&Effect::Term));
-    assert!(machine.step(S(645), Input::Tick).contains(&Effect::Kill));
-    assert_eq!(*ending(&machine.step(S(646), Input::Exited(&exit(0)))), EndReason::WallTimeout);
+    assert_eq!(machine.next_deadline(), Some(S(645) + RUNNER_END), "first the runner ends its agent");
+    assert!(machine.step(S(645) + RUNNER_END, Input::Tick).contains(&Effect::Kill));
+    assert_eq!(*ending(&machine.step(S(650), Input::Exited(&exit(0)))), EndReason::WallTimeout);
+}
+
+#[test]
+fn a_close_that_took_force_is_a_cancel_and_says_by_whom() {
+    for (until, code) in [(S(10), i64::from(RunnerExit::Terminated.code())), (S(10) + S(5) + RUNNER_END, 137)] {
+        let mut machine = ready(Ends::WhenTold);
+        machine.step(S(5), Input::Command(Command::Close { grace: Some(S(5)), by: "ann".into() }));
+        machine.step(S(10), Input::Tick);
+        machine.step(until, Input::Tick);
+        let effects = machine.step(S(30), Input::Exited(&ExitFacts { code: Some(code), ..ExitFacts::default() }));
+        let Some(Effect::Finish(end)) = effects.last() else { panic!("{effects:?}") };
+        assert_eq!(end.reason, EndReason::Cancelled);
+        assert!(end.detail.as_ref().is_some_and(|detail| detail.contains("ann")), "{end:?}");
+    }
 }
 
 #[test]
