@@ -5,6 +5,8 @@ mod provision;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use ipc_protocol::dir::Owner;
@@ -12,6 +14,7 @@ use ipc_protocol::host::HostIpc;
 use nix::unistd::Uid;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::control::{Answer, Pending, Request};
 use super::driver::{Driver, chain};
@@ -28,6 +31,8 @@ use crate::proxy::{NOTICE_QUEUE, Upstream};
 use crate::store::{Outcome, SessionRow, Store, StoreError};
 use crate::workspace::changes::Look;
 
+/// How long the step of a launch that nobody wants any more may take to end; an engine that hangs is left to itself then.
+const STEP_END: Duration = Duration::from_secs(5);
 /// Wishes that may wait for the driver.
 const COMMANDS: usize = 64;
 
@@ -220,23 +225,33 @@ impl Life {
         let (notices, mut notice_queue) = mpsc::channel(NOTICE_QUEUE);
         let (steps, mut steps_done) = mpsc::channel(16);
         let provisioned = {
+            // A request that the engine has is not dropped at once: it would make a container that nobody removes.
+            let no_further = AtomicBool::new(false);
+            let mut unwanted: Option<(String, Instant)> = None;
+            let cancelled = |by: &str| Err(Ending::because(EndReason::Cancelled, format!("cancelled by {by}")));
             let provision = provision::provision(
                 &self.launcher,
                 &self.plan,
                 &mut self.resources,
                 provision::Model { upstream, notices },
                 steps,
+                &no_further,
             );
             tokio::pin!(provision);
             loop {
                 tokio::select! {
                     Some(event) = steps_done.recv() => driver.tell(event).await?,
-                    outcome = &mut provision => break outcome,
+                    outcome = &mut provision => break match unwanted {
+                        Some((by, _)) => cancelled(&by),
+                        None => outcome,
+                    },
                     Some(wish) = self.wishes.recv() => {
                         if let Err(by) = driver.handle(wish, false).await? {
-                            break Err(Ending::because(EndReason::Cancelled, format!("cancelled by {by}")));
+                            no_further.store(true, Ordering::Relaxed);
+                            unwanted.get_or_insert((by, Instant::now() + STEP_END));
                         }
                     }
+                    by = given_up(unwanted.clone()) => break cancelled(&by),
                 }
             }
         };
@@ -251,6 +266,17 @@ impl Life {
             }
             Err(ending) => Ok((ending, None, None)),
         }
+    }
+}
+
+/// Waits until a launch that nobody wants any more has had its time; who does not want it.
+async fn given_up(unwanted: Option<(String, Instant)>) -> String {
+    match unwanted {
+        Some((by, until)) => {
+            tokio::time::sleep_until(until).await;
+            by
+        }
+        None => std::future::pending().await,
     }
 }
 

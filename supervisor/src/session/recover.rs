@@ -1,7 +1,8 @@
 //! Clears away what sessions have left whose owner died without a word (SIGKILL, power failure). Idempotent; run before
 //! anything new is launched.
 //!
-//! A session is dead if nobody holds its lock. What its journal still holds is stored first, so that nothing that the
+//! A session is dead if nobody holds its lock. One that has ended, and still has a folder, could not remove its container
+//! then (the engine was away). What its journal still holds is stored first, so that nothing that the
 //! agent said is lost.
 
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use super::{SessionId, event::Summary};
 use crate::dirs::DataDir;
 use crate::engine::{Labels, SharedEngine};
 use crate::plan::{LABEL_INSTANCE, LABEL_SESSION};
-use crate::store::{NewEvent, Outcome, SessionFilter, SessionRow, Store};
+use crate::store::{NewEvent, Outcome, SessionFilter, SessionRow, Store, StoreError};
 
 /// A folder without a row that is younger than this belongs to a session that is just beginning.
 const BEGINNING: Duration = Duration::from_secs(60);
@@ -54,8 +55,18 @@ pub async fn sweep(engine: &SharedEngine, store: &Store, dirs: &DataDir, instanc
             swept.problems.extend(remove_engine_objects(engine, &id).await);
         }
     }
-    sweep_folders(dirs, &known, &mut swept);
+    sweep_folders(engine, store, dirs, &known, &mut swept).await;
     swept
+}
+
+/// Whether [`sweep`] would find something: cheap, without the engine.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn is_due(store: &Store, dirs: &DataDir) -> Result<bool, StoreError> {
+    let is_dead = |id: &SessionId| !lock::is_held(&dirs.session(id).lock());
+    let rows = store.sessions(SessionFilter::Live).await?;
+    Ok(rows.iter().any(|row| is_dead(&row.id)) || folders(dirs).iter().any(|(id, _)| is_dead(id)))
 }
 
 async fn sweep_session(engine: &SharedEngine, store: &Store, dirs: &DataDir, row: SessionRow, swept: &mut Swept) {
@@ -128,15 +139,46 @@ async fn engine_sessions(engine: &SharedEngine, instance: &str, swept: &mut Swep
     ids
 }
 
-fn sweep_folders(dirs: &DataDir, known: &BTreeSet<SessionId>, swept: &mut Swept) {
-    let Ok(entries) = std::fs::read_dir(dirs.sessions()) else { return };
-    for entry in entries.flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<SessionId>().ok()) else { continue };
+/// Folders of sessions, and how old they are.
+fn folders(dirs: &DataDir) -> Vec<(SessionId, Option<Duration>)> {
+    let entries = std::fs::read_dir(dirs.sessions()).into_iter().flatten().flatten();
+    let folder = |entry: std::fs::DirEntry| {
+        let id = entry.file_name().to_str()?.parse::<SessionId>().ok()?;
         let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+        Some((id, age))
+    };
+    entries.filter_map(folder).collect()
+}
+
+async fn sweep_folders(
+    engine: &SharedEngine,
+    store: &Store,
+    dirs: &DataDir,
+    known: &BTreeSet<SessionId>,
+    swept: &mut Swept,
+) {
+    for (id, age) in folders(dirs) {
         let folder = dirs.session(&id);
-        if !known.contains(&id) && age.is_some_and(|age| age > BEGINNING) && !lock::is_held(&folder.lock()) {
-            tracing::debug!("removing the folder of {}", object_name(&id));
-            swept.problems.extend(remove_folder(&folder));
+        if known.contains(&id) || lock::is_held(&folder.lock()) {
+            continue;
+        }
+        match store.session(&id).await {
+            Ok(Some(row)) if row.ended_at.is_some() => {
+                let problems = remove_engine_objects(engine, &id).await;
+                if problems.is_empty() {
+                    swept.problems.extend(remove_mount_points(store, &id, &row.workspace).await);
+                    swept.problems.extend(remove_folder(&folder));
+                } else {
+                    swept.problems.extend(problems);
+                }
+            }
+            Ok(None) if age.is_some_and(|age| age > BEGINNING) => {
+                tracing::debug!("removing the folder of {}", object_name(&id));
+                swept.problems.extend(remove_folder(&folder));
+            }
+            // It is just beginning.
+            Ok(Some(_) | None) => {}
+            Err(error) => swept.problems.push(error.to_string()),
         }
     }
 }

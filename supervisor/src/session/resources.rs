@@ -76,6 +76,11 @@ impl Resources {
         if let Some(proxy) = self.proxy.take() {
             proxy.shutdown(PROXY_DRAIN).await;
         }
+        if !problems.is_empty() {
+            // The container may still write: its folders stay, and tell the next start that there is something to do.
+            drop(self.lock);
+            return problems;
+        }
         problems.extend(remove_mount_points(store, &self.id, &self.workspace).await);
         problems.extend(remove_folder(&self.folder));
         drop(self.lock);

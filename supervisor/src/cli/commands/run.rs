@@ -14,7 +14,6 @@ use crate::cli::show::style::Style;
 use crate::policy;
 use crate::session::launch::Launcher;
 use crate::session::recover;
-use crate::store::SessionFilter;
 
 /// Runs a session and stays with it until its end.
 pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
@@ -43,8 +42,7 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
 
 /// Before anything new: mount points of a dead session may lie in this very folder.
 async fn clear_away_the_dead(context: &Context, engine: &crate::engine::SharedEngine) -> Result<(), CliError> {
-    let live = context.store.sessions(SessionFilter::Live).await.map_err(CliError::environment)?;
-    if live.iter().any(|row| !context.is_owned(&row.id)) {
+    if recover::is_due(&context.store, &context.dirs).await.map_err(CliError::environment)? {
         let swept = recover::sweep(engine, &context.store, &context.dirs, &context.instance).await;
         for id in &swept.sessions {
             eprintln!("cleared away what session {id} had left when its aigo process died");

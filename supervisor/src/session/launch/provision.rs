@@ -1,6 +1,7 @@
 //! Mount points, network, proxy, container: in this order, each step told when it is done.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -30,13 +31,15 @@ pub(super) struct Provisioned {
     pub(super) before: Option<Look>,
 }
 
-/// Brings everything up. What was made is noted in `resources` before it is made.
+/// Brings everything up. What was made is noted in `resources` before it is made. With `no_further` it ends after the
+/// step that it is at.
 pub(super) async fn provision(
     launcher: &Launcher,
     plan: &LaunchPlan,
     resources: &mut Resources,
     model: Model,
     steps: mpsc::Sender<HostEvent>,
+    no_further: &AtomicBool,
 ) -> Result<Provisioned, Ending> {
     let tell = |step: LaunchStep, detail: Option<String>| {
         // Bounded: there are fewer steps than places.
@@ -46,6 +49,11 @@ pub(super) async fn provision(
     let look = tokio::task::spawn_blocking(move || Look::at(&workspace));
     make_mount_points(launcher, plan, resources).await?;
 
+    let go_on = || match no_further.load(Ordering::Relaxed) {
+        true => Err(Ending::new(EndReason::Cancelled)),
+        false => Ok(()),
+    };
+    go_on()?;
     resources.engine_touched = true;
     let network = launcher.engine.create_network(&plan.network()).await.map_err(|error| engine_ending(&error))?;
     let _ = launcher.store.set_network(plan.id(), &network.id.0).await;
@@ -61,6 +69,7 @@ pub(super) async fn provision(
         tell(LaunchStep::Proxy, Some(listen.to_string()));
     }
 
+    go_on()?;
     let created = launcher.engine.create(&plan.container(&network)).await.map_err(|error| engine_ending(&error))?;
     let _ = launcher.store.set_container(plan.id(), &created.id.0).await;
     tell(LaunchStep::Container, Some(created.id.0.chars().take(12).collect()));
@@ -69,6 +78,7 @@ pub(super) async fn provision(
     }
     // The agent must not change anything before the folder was looked at.
     let before = look.await.ok().flatten();
+    go_on()?;
     launcher.engine.start(&created.id).await.map_err(|error| engine_ending(&error))?;
     tell(LaunchStep::Start, None);
 
