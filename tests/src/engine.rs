@@ -7,6 +7,9 @@ use supervisor::plan::LABEL_INSTANCE;
 /// `none` means that there is no engine on this machine, and that this is known.
 pub const VARIABLE: &str = "AIGO_TEST_ENGINE";
 
+/// Names another image than the default one.
+pub const IMAGE_VARIABLE: &str = "AIGO_TEST_IMAGE";
+
 /// Whether tests that need an engine are to run. Says why, where they are not.
 ///
 /// # Panics

@@ -36,6 +36,18 @@ pub fn warning(event: &SessionEvent) -> Option<(&str, &str)> {
     }
 }
 
+/// Longest line of [`tell`], in characters.
+const LINE: usize = 400;
+
+/// The events for people: one line of JSON for each, cut where it gets long.
+pub fn tell(events: &[SessionEvent]) -> String {
+    let line = |event| {
+        let json = serde_json::to_string(event).unwrap_or_else(|error| error.to_string());
+        json.chars().take(LINE).chain(['\n']).collect::<String>()
+    };
+    events.iter().map(line).collect()
+}
+
 /// Questions to a list of events.
 pub trait Look {
     /// The list.

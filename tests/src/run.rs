@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use supervisor::session::event::{HostEvent, SessionEvent, Summary};
 use supervisor::session::status::{Ending, Status};
 
+use crate::engine;
 use crate::expect::Expect;
 use crate::home::Home;
 use crate::host::{PATIENCE, wait_until};
@@ -124,6 +125,11 @@ impl<'a> Builder<'a> {
     pub fn as_command(&self) -> Command {
         let mut arguments: Vec<OsString> = ["run", "--output", self.output, "--workspace"].map(Into::into).into();
         arguments.push(self.workspace.clone().into());
+        if let Some(image) =
+            std::env::var_os(engine::IMAGE_VARIABLE).filter(|_| !self.flags.iter().any(|flag| flag == "--image"))
+        {
+            arguments.extend(["--image".into(), image]);
+        }
         arguments.extend(self.flags.iter().cloned());
         arguments.extend(self.prompt.iter().cloned());
         if !self.dashes.is_empty() {
@@ -234,8 +240,12 @@ impl Run<'_> {
                 return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let why = if state.over { "aigo ended without" } else { "waited in vain for" };
-            assert!(!state.over && !left.is_zero(), "{why} {what}; events: {:#?}", state.events);
+            if state.over || left.is_zero() {
+                let why = if state.over { "aigo ended without" } else { "waited in vain for" };
+                let told = look::tell(&state.events);
+                drop(state);
+                panic!("{why} {what}; events:\n{told}");
+            }
             state = self.heard.news.wait_timeout(state, left).expect("no holder panics").0;
         }
     }
@@ -322,8 +332,8 @@ impl Run<'_> {
                 break status;
             }
             if Instant::now() >= deadline {
-                let state = self.heard.state.lock().expect("no holder panics");
-                panic!("aigo has not ended within {LONGEST:?}; events: {:#?}", state.events);
+                let told = look::tell(&self.heard.state.lock().expect("no holder panics").events);
+                panic!("aigo has not ended within {LONGEST:?}; events:\n{told}");
             }
             std::thread::sleep(Duration::from_millis(10));
         };
@@ -346,8 +356,7 @@ impl Drop for Run<'_> {
     }
 }
 
-/// `aigo run`, ended.
-#[derive(Debug)]
+/// `aigo run`, ended. Its `Debug` is for people who read why a test failed: one line for each event.
 pub struct Finished {
     /// How the process ended.
     pub status: ExitStatus,
@@ -357,6 +366,14 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// Standard error.
     pub stderr: String,
+}
+
+impl std::fmt::Debug for Finished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { status, events, stdout, stderr } = self;
+        let stdout = String::from_utf8_lossy(stdout);
+        write!(f, "{status}\n{}standard output: {stdout}\nstandard error: {stderr}", look::tell(events))
+    }
 }
 
 impl Look for Finished {
@@ -388,7 +405,7 @@ impl Finished {
     pub fn ended(&self) -> (Status, &Ending, &Summary) {
         match self.events.last().and_then(look::host) {
             Some(HostEvent::Ended { status, ending, summary }) => (*status, ending, summary),
-            _ => panic!("the last event is no end: {self:#?}"),
+            _ => panic!("the last event is no end: {self:?}"),
         }
     }
 
@@ -404,10 +421,10 @@ impl Finished {
     pub fn expect(self, wanted: Expect) -> Self {
         let (status, ending, _) = self.ended();
         if let Some(difference) = wanted.differs(status, &ending.reason, self.code()) {
-            panic!("{difference}: {self:#?}");
+            panic!("{difference}: {self:?}");
         }
         let numbered = self.events.iter().zip(1..).all(|(event, number)| event.seq == number);
-        assert!(numbered, "the events are not numbered without a gap: {self:#?}");
+        assert!(numbered, "the events are not numbered without a gap: {self:?}");
         assert!(self.stdout.is_empty(), "not only events on standard output: {}", self.text());
         self
     }
@@ -417,8 +434,8 @@ impl Finished {
     /// # Panics
     /// If something differs.
     pub fn expect_refusal(&self, code: i32, says: &str) {
-        assert_eq!(self.code(), Some(code), "{self:#?}");
+        assert_eq!(self.code(), Some(code), "{self:?}");
         assert!(self.stderr.contains(says), "it does not say `{says}`: {}", self.stderr);
-        assert!(self.events.is_empty(), "something was started: {self:#?}");
+        assert!(self.events.is_empty(), "something was started: {self:?}");
     }
 }

@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::unistd::Pid;
 
 use crate::host::{PATIENCE, wait_until};
@@ -22,7 +24,6 @@ const CTRL_C: &[u8] = b"\x03";
 const CTRL_D: &[u8] = b"\x04";
 /// Milliseconds between two looks whether the terminal was closed.
 const LOOK: u8 = 20;
-const SIZE: Winsize = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
 
 /// A terminal with `aigo` in its foreground.
 #[derive(Debug)]
@@ -46,13 +47,24 @@ impl Terminal {
     }
 
     fn start(mut command: Command) -> Self {
-        let pty = openpty(Some(&SIZE), None).expect("a pseudo-terminal");
-        let slave = || pty.slave.try_clone().expect("a descriptor");
+        // Not openpty(3): its descriptors would be inherited by programs, and a terminal that aigo itself holds open
+        // cannot be closed.
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a pseudo-terminal");
+        grantpt(&master).expect("our own terminal");
+        unlockpt(&master).expect("our own terminal");
+        let path = ptsname_r(&master).expect("our own terminal");
+        let slave = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .custom_flags(OFlag::O_NOCTTY.bits())
+                .open(&path)
+                .expect("our terminal")
+        };
         command.stdin(slave()).stdout(slave()).stderr(slave()).env("TERM", "xterm");
         let child = command.spawn().expect("aigo can be started");
         drop(command);
-        drop(pty.slave);
-        let keyboard = File::from(pty.master);
+        let keyboard = File::from(OwnedFd::from(master));
         let mut display = keyboard.try_clone().expect("a descriptor");
         let screen = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&screen);

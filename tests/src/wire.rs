@@ -49,6 +49,11 @@ impl Wire {
         Self { path, state }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// For `DOCKER_HOST`.
     pub fn address(&self) -> String {
         format!("unix://{}", self.path.display())

@@ -63,5 +63,5 @@ fn an_image_that_is_missing_is_said_with_its_remedy() {
     let Some(home) = Home::open() else { return };
     let run = home.command("true").flags(["--image", "aigo-no-such-image:latest"]).finish();
     let run = run.expect(Expect::IMAGE_MISSING);
-    assert!(run.detail().contains("aigo-no-such-image") && run.detail().contains("aigo image build"), "{run:#?}");
+    assert!(run.detail().contains("aigo-no-such-image") && run.detail().contains("aigo image build"), "{run:?}");
 }

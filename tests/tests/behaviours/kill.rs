@@ -20,7 +20,7 @@ fn a_cancel_ends_a_fork_bomb_with_its_setsid_children() {
     let said = home.aigo(["stop", "--kill", &run.session()]);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let run = run.finish().expect(Expect::CANCELLED);
-    assert!(run.detail().contains("aigo stop"), "{run:#?}");
+    assert!(run.detail().contains("aigo stop"), "{run:?}");
     assert_eq!(host::processes_with(&marker), []);
 }
 
@@ -44,8 +44,9 @@ fn an_agent_that_ignores_sigterm_is_killed() {
     let said = home.aigo(["stop", "--grace", "1s", &run.session()]);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let run = run.finish().expect(Expect::CANCELLED);
-    assert!(run.detail().contains("aigo stop"), "who ended it is said: {run:#?}");
-    assert_eq!(run.escalations()[..2], ["_close", "SIGTERM"], "{run:#?}");
+    assert!(run.detail().contains("aigo stop"), "who ended it is said: {run:?}");
+    // Its input had ended before: a command without more messages to come is closed at once.
+    assert_eq!(run.escalations(), ["SIGTERM"], "{run:?}");
 }
 
 #[test]

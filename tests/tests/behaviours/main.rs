@@ -1,5 +1,10 @@
 //! Behaviours of aigo as a whole, on a real engine. What each one shows is its name.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails; the lint knows only of functions marked as tests"
+)]
+
 mod commands;
 mod endings;
 mod kill;

@@ -78,7 +78,7 @@ fn a_session_that_is_told_to_end_while_it_comes_up_leaves_nothing() {
     run.signal(Signal::SIGTERM);
     let run = run.finish();
     // It may have come up just before; then it is closed, by SIGTERM in the end.
-    assert_eq!(run.ended().1.reason, EndReason::Cancelled, "{run:#?}");
+    assert_eq!(run.ended().1.reason, EndReason::Cancelled, "{run:?}");
     assert_eq!(run.code(), Some(130));
 }
 
@@ -87,7 +87,7 @@ fn nobody_who_reads_ends_the_session() {
     let Some(home) = Home::open() else { return };
     let script = "for i in $(seq 1000); do echo line $i; sleep 0.1; done";
     let run = home.command(script).through(["sh", "-c", "\"$@\" | head -n 12", "sh"]).finish();
-    assert_eq!((run.code(), run.events.len()), (Some(0), 12), "{run:#?}");
+    assert_eq!((run.code(), run.events.len()), (Some(0), 12), "{run:?}");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn an_engine_that_goes_away_ends_the_session_and_the_next_run_clears_up() {
     run.wait_for_text("up");
     wire.cut();
     let run = run.finish().expect(Expect::ENGINE_LOST);
-    assert!(run.warnings().contains(&"left_behind"), "what could not be removed is said: {run:#?}");
+    assert!(run.warnings().contains(&"left_behind"), "what could not be removed is said: {run:?}");
     // The engine is back.
     home.command("true").finish().expect(Expect::FINISHED);
     assert_eq!(home.leftovers(), [""; 0]);

@@ -9,7 +9,7 @@ const HOG: &str = "tail /dev/zero";
 fn an_agent_that_needs_too_much_memory_is_out_of_memory() {
     let Some(home) = Home::open() else { return };
     let run = home.command(&format!("exec {HOG}")).flags(["--memory", "64m"]).finish().expect(Expect::OUT_OF_MEMORY);
-    assert!(run.detail().contains("--memory"), "{run:#?}");
+    assert!(run.detail().contains("--memory"), "{run:?}");
 }
 
 #[test]
@@ -18,7 +18,7 @@ fn a_child_that_needs_too_much_memory_is_a_warning() {
     let run = home.command(&format!("{HOG}; echo went on; sleep 1")).flags(["--memory", "64m"]).finish();
     let run = run.expect(Expect::FINISHED);
     assert_eq!(run.texts(), ["went on"]);
-    assert!(run.warnings().contains(&"out_of_memory"), "{run:#?}");
+    assert!(run.warnings().contains(&"out_of_memory"), "{run:?}");
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn an_agent_that_needs_too_many_processes_has_exhausted_them() {
     let Some(home) = Home::open() else { return };
     let script = "for i in $(seq 100); do sleep 100 & done";
     let run = home.command(script).flags(["--pids", "32"]).finish().expect(Expect::PIDS_EXHAUSTED);
-    assert!(run.detail().contains("--pids"), "{run:#?}");
+    assert!(run.detail().contains("--pids"), "{run:?}");
 }
 
 #[test]

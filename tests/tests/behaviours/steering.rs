@@ -59,7 +59,7 @@ fn a_message_in_mid_turn_is_taken_in_the_same_turn() {
     wait_until_taken(&run, &id);
     home.put("go", "");
     let run = run.finish().expect(Expect::FINISHED);
-    let [turn] = run.turns()[..] else { panic!("one turn: {run:#?}") };
+    let [turn] = run.turns()[..] else { panic!("one turn: {run:?}") };
     assert!(turn.inputs.len() == 2 && turn.inputs.contains(&id), "one turn answers both: {turn:#?}");
 }
 
@@ -76,9 +76,9 @@ fn a_message_just_before_a_close_is_answered_or_refused() {
     let run = run.finish().expect(Expect::CLOSED);
     let answered = run.turns().iter().any(|turn| turn.inputs.contains(&id));
     match run.was_taken(&id) {
-        Some(true) => assert!(answered && run.texts().contains(&"second answer"), "{run:#?}"),
-        Some(false) => assert!(!answered, "{run:#?}"),
-        None => panic!("lost: {run:#?}"),
+        Some(true) => assert!(answered && run.texts().contains(&"second answer"), "{run:?}"),
+        Some(false) => assert!(!answered, "{run:?}"),
+        None => panic!("lost: {run:?}"),
     }
 }
 
@@ -108,7 +108,7 @@ fn messages_that_race_a_close_are_never_lost() {
     let run = run.finish().expect(Expect::CLOSED);
     for (id, text) in accepted {
         let echoed = run.texts().contains(&format!("got {text}").as_str());
-        assert_eq!(run.was_taken(&id), Some(echoed), "`{text}` was taken and is lost: {run:#?}");
+        assert_eq!(run.was_taken(&id), Some(echoed), "`{text}` was taken and is lost: {run:?}");
     }
 }
 
