@@ -162,6 +162,11 @@ impl Home {
         Builder::new(self).flags(["--replay"]).flags([file]).prompt(prompt)
     }
 
+    /// `aigo run` of the real Claude Code with a credential for an upstream that is given by variables.
+    pub fn live(&self, prompt: &str) -> Builder<'_> {
+        Builder::new(self).prompt(prompt)
+    }
+
     /// The ids of sessions that have a folder.
     pub fn sessions(&self) -> Vec<String> {
         let entries = fs::read_dir(self.data().join("sessions")).into_iter().flatten().flatten();

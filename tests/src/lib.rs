@@ -21,6 +21,7 @@
 //! | [`terminal`] | `aigo` at a terminal |
 //! | [`engine`] | the engine as others see it, through its command line |
 //! | [`host`] | processes of the host, waiting |
+//! | [`upstream`] | a model API that answers all the same |
 //! | [`wire`] | a socket between aigo and the engine that can be cut |
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
@@ -34,6 +35,7 @@ pub mod look;
 pub mod run;
 pub mod script;
 pub mod terminal;
+pub mod upstream;
 pub mod wire;
 
 pub use expect::Expect;

@@ -7,6 +7,7 @@
 
 mod commands;
 mod endings;
+mod faults;
 mod kill;
 mod output;
 mod owner;
