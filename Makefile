@@ -40,7 +40,7 @@ image: engine $(TARGET_DIR)/debug/aigo runner ## Build the agent image, with an 
 .PHONY: bench
 bench: image ## Measure, and print the table of docs/benchmarks.md
 	cargo build --release --locked -p supervisor
-	@AIGO=$(TARGET_DIR)/release/aigo RUNNER=$(RUNNER) tests/bench/bench.sh
+	@AIGO=$(TARGET_DIR)/release/aigo RUNNER=$(RUNNER) IMAGE=$(IMAGE) tests/bench/bench.sh
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of bytes from containers, FUZZ_SECONDS each
