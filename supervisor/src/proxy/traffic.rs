@@ -61,7 +61,8 @@ impl Traffic {
         *self.in_flight.borrow()
     }
 
-    /// To be told whenever [`Traffic::in_flight`] changes.
+    /// To be told whenever [`Traffic::in_flight`] leaves or reaches zero. Changes in between, of which parallel requests
+    /// make thousands a second, wake nobody.
     pub fn watch_in_flight(&self) -> watch::Receiver<usize> {
         self.in_flight.subscribe()
     }
@@ -87,7 +88,10 @@ impl Traffic {
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.touch();
-        self.in_flight.send_modify(|count| *count += 1);
+        self.in_flight.send_if_modified(|count| {
+            *count += 1;
+            *count == 1
+        });
         InFlight(Arc::clone(self))
     }
 
@@ -128,6 +132,9 @@ pub(super) struct InFlight(Arc<Traffic>);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.touch();
-        self.0.in_flight.send_modify(|count| *count -= 1);
+        self.0.in_flight.send_if_modified(|count| {
+            *count -= 1;
+            *count == 0
+        });
     }
 }
