@@ -338,6 +338,13 @@ mod tests {
     }
 
     #[test]
+    fn numbers_do_not_change_on_the_way() {
+        let event = Event::parse(br#"{"seq":1,"at":1,"kind":"new","n":92222222222222222222222222222229}"#).unwrap();
+        let written = serde_json::to_vec(&event).unwrap();
+        assert_eq!(serde_json::to_vec(&Event::parse(&written).unwrap()).unwrap(), written);
+    }
+
+    #[test]
     fn a_line_without_its_frame_is_refused() {
         for bad in ["", "[]", "{}", r#"{"seq":-1,"at":1,"kind":"ready"}"#, r#"{"seq":1,"at":1}"#] {
             assert!(Event::parse(bad.as_bytes()).is_err(), "{bad}");
