@@ -9,6 +9,7 @@ use ipc_protocol::mailbox::{Item, Scan};
 use ipc_protocol::outgoing::{Outgoing, OutgoingFile};
 use ipc_protocol::reply::Reply;
 use ipc_protocol::task::TaskFile;
+use tokio::time::Instant;
 
 use super::{Driver, chain};
 use crate::session::event::{HostEvent, What};
@@ -18,6 +19,11 @@ use crate::store::{NewEvent, StoreError};
 
 /// Rounds of reading at a container's end: with the journal's own bound this is far more than it may hold.
 const MAX_ROUNDS: usize = 100_000;
+/// How long an ended container's files are read. The journal is bounded by its runner, but an agent can put more into
+/// `messages/` than is read in hours at the allowed rate, and must not hold up the session's end by that.
+const DRAIN: Duration = Duration::from_secs(5);
+/// For what is left of the journal after that; all that a runner of ours can leave takes a few seconds.
+const DRAIN_JOURNAL: Duration = Duration::from_secs(30);
 
 impl Driver {
     /// One round. Tells when the next one is due, if that is known.
@@ -30,13 +36,26 @@ impl Driver {
 
     /// Everything that is there: the container has ended and writes no more.
     pub(super) async fn intake_all(&mut self) -> Result<(), StoreError> {
+        let deadline = Instant::now() + DRAIN;
         for _ in 0..MAX_ROUNDS {
             match self.intake().await? {
-                Some(wait) => tokio::time::sleep(wait).await,
+                Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
+                Some(_) => break,
                 None => return Ok(()),
             }
         }
-        Ok(())
+        let deadline = Instant::now() + DRAIN_JOURNAL;
+        for _ in 0..MAX_ROUNDS {
+            match self.intake_journal().await? {
+                Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
+                Some(_) | None => break,
+            }
+        }
+        let message = format!(
+            "the agent left more messages and requests than are read in {} s after its end; the rest is dropped",
+            DRAIN.as_secs()
+        );
+        self.warn("ipc_backlog_dropped", message).await
     }
 
     async fn intake_journal(&mut self) -> Result<Option<Duration>, StoreError> {
