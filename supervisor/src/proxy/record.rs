@@ -63,9 +63,23 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct State {
+    path: Arc<Path>,
     /// `None` after a failed write: half a line must not be followed by others.
     file: Option<File>,
     next: u64,
+    /// Somebody's older file stays, even emptied.
+    is_new: bool,
+}
+
+/// A file without an exchange says nothing, and would be in the way of the next attempt: a session that could not start
+/// takes it away again.
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.is_new && self.next == 0 && self.file.is_some() {
+            // What cannot be removed is an empty file.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Recorder {
@@ -90,8 +104,10 @@ impl Recorder {
         });
         match prepared {
             Ok(file) => {
-                let state = Mutex::new(State { file: Some(file), next: 0 });
-                Ok(Self { path: path.into(), state: Arc::new(state) })
+                let path: Arc<Path> = path.into();
+                let state =
+                    Mutex::new(State { path: Arc::clone(&path), file: Some(file), next: 0, is_new: !overwrite });
+                Ok(Self { path, state: Arc::new(state) })
             }
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Err(RecordError::Exists(path)),
             Err(source) => Err(RecordError::Create { path, source }),
