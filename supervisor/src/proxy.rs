@@ -92,7 +92,10 @@ pub enum StartError {
         "refusing to let the credential proxy listen on all addresses ({0}): name the address of the containers' network"
     )]
     AllAddresses(SocketAddr),
-    #[error("cannot start the credential proxy on {0}: the port is taken, by another aigo or another program")]
+    #[error(
+        "cannot start the credential proxy on {0}: the port is taken, by another aigo or another program; \
+         choose another one with --proxy-port"
+    )]
     Taken(SocketAddr),
     #[error("cannot start the credential proxy on {0}: this host has no such address, is the containers' network up?")]
     NoSuchAddress(SocketAddr),

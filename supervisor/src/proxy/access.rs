@@ -25,8 +25,8 @@ pub enum AccessError {
     #[error("ANTHROPIC_BASE_URL {url:?} has a query: only scheme, host, port and path are allowed")]
     Query { url: String },
     #[error(
-        "ANTHROPIC_BASE_URL {url:?} is plain http, which would show the credential to the network: use https, or allow \
-         plain http for this upstream by name"
+        "ANTHROPIC_BASE_URL {url:?} is plain http, which would show the credential to the network: use https, or \
+         --allow-plain-http if that network is yours"
     )]
     PlainHttp { url: String },
 }

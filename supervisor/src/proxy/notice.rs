@@ -31,7 +31,7 @@ pub enum NoticeKind {
     Stranger { peer: SocketAddr, request: String },
     #[error("refused a request that the credential proxy does not carry: {request}")]
     NotCarried { request: String },
-    #[error("{host} refused the credential of {variable} (HTTP {status}): set a valid one on the host")]
+    #[error("{host} {}", refusal(variable, *status))]
     CredentialRefused { host: String, variable: &'static str, status: u16 },
     #[error("the TLS certificate of {host} is not trusted: {reason}; name your CA bundle in SSL_CERT_FILE on the host")]
     UpstreamUntrusted { host: String, reason: String },
@@ -47,6 +47,15 @@ pub enum NoticeKind {
     ReplayUnfit { place: String, reason: String },
     #[error("cannot write the recording {path}: {reason}; the exchanges from here on are missing from it", path = path.display())]
     RecordingFailed { path: PathBuf, reason: String },
+}
+
+/// A 403 may have other reasons than the key: a model or a region that is not allowed.
+fn refusal(variable: &str, status: u16) -> String {
+    if status == 403 {
+        format!("does not allow this request with the credential of {variable} (HTTP 403)")
+    } else {
+        format!("refused the credential of {variable} (HTTP {status}): set a valid one on the host")
+    }
 }
 
 /// The sending end, cheap to clone.

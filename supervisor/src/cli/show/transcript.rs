@@ -25,12 +25,14 @@ pub struct Transcript {
     style: Style,
     calls: HashMap<String, Timestamp>,
     hide_inputs: bool,
+    /// The last error shown. An agent tells the same one as a warning, as the turn's end and as its own: once is enough.
+    error: Option<String>,
 }
 
 impl Transcript {
     /// `hide_inputs`: the person sees what they type anyway.
     pub fn new(style: Style, hide_inputs: bool) -> Self {
-        Self { style, calls: HashMap::new(), hide_inputs }
+        Self { style, calls: HashMap::new(), hide_inputs, error: None }
     }
 
     /// The lines for one event, each with its line end; empty if there is nothing to show.
@@ -45,7 +47,15 @@ impl Transcript {
         text
     }
 
-    fn host(&self, event: &HostEvent) -> String {
+    /// Whether this error was not shown just before.
+    fn is_news(&mut self, error: &str) -> bool {
+        let error = Some(error.trim().to_owned());
+        let is_news = self.error != error;
+        self.error = error;
+        is_news
+    }
+
+    fn host(&mut self, event: &HostEvent) -> String {
         let style = self.style;
         match event {
             HostEvent::Status { .. } => String::new(),
@@ -84,7 +94,11 @@ impl Transcript {
                 format!("{} {}: {outcome}", style.accent("⚙ request"), sanitize(request))
             }
             HostEvent::HostWarning { message, .. } => style.warn(format!("! {}", sanitize(message))),
-            HostEvent::Ended { status, ending, summary } => summary::lines(style, *status, ending, summary),
+            HostEvent::Ended { status, ending, summary } => {
+                let mut ending = ending.clone();
+                ending.detail = ending.detail.filter(|detail| self.is_news(detail));
+                summary::lines(style, *status, &ending, summary)
+            }
         }
     }
 
@@ -134,7 +148,10 @@ impl Transcript {
                 }
                 shown
             }
-            EventKind::Warning { message, .. } => style.warn(format!("! {}", sanitize(message))),
+            EventKind::Warning { message, .. } => {
+                self.is_news(message);
+                style.warn(format!("! {}", sanitize(message)))
+            }
             EventKind::InputDropped { id, reason } => {
                 style.warn(format!("! message {} was not taken: {}", sanitize(id), sanitize(reason)))
             }
@@ -152,12 +169,13 @@ impl Transcript {
         }
     }
 
-    fn turn(&self, turn: &TurnFinished) -> String {
+    fn turn(&mut self, turn: &TurnFinished) -> String {
         let style = self.style;
         match turn.outcome {
             TurnOutcome::Success => String::new(),
             TurnOutcome::Interrupted => style.warn("⏸ turn interrupted"),
             TurnOutcome::MaxTurns => style.warn("! the bound on the model's turns was reached"),
+            TurnOutcome::Error if !self.is_news(&turn.body.text) => String::new(),
             TurnOutcome::Error => style.bad(format!("✗ {}", sanitize(turn.body.text.trim()))),
         }
     }
