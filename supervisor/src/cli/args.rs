@@ -69,6 +69,7 @@ pub enum Command {
     /// Check everything that can break a first run, and say how to mend it
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  aigo completions bash > /etc/bash_completion.d/aigo")]
     Completions {
         /// The shell
         #[arg(value_enum)]
@@ -150,7 +151,7 @@ pub struct RunArgs {
     /// Processes and threads
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PIDS, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
     pub pids: u32,
-    /// Longest life of the session; 0 for none
+    /// Longest life of the session, such as 90s or 2h30m; 0 for none
     #[arg(short, long, value_name = "TIME", value_parser = parse_limit, default_value = "30m", help_heading = "Limits")]
     pub timeout: TimeLimit,
     /// Longest silence with nothing in flight and nobody at the terminal; 0 for none
@@ -230,8 +231,9 @@ pub enum OutputFormat {
     StreamJson,
 }
 
-/// Names a session.
+/// `aigo interrupt`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aigo interrupt 3fk2")]
 pub struct SessionArg {
     /// The session's id, or its beginning
     #[arg(value_name = "SESSION")]
@@ -243,6 +245,7 @@ pub struct SessionArg {
 
 /// `aigo ps`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aigo ps\n  aigo ps --all --json")]
 pub struct PsArgs {
     /// Show sessions that have ended, too
     #[arg(short, long)]
@@ -254,6 +257,7 @@ pub struct PsArgs {
 
 /// `aigo logs`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aigo logs --follow 3fk2\n  aigo logs --json 3fk2 | jq -r .kind")]
 pub struct LogsArgs {
     /// The session's id, or its beginning
     #[arg(value_name = "SESSION")]
@@ -268,6 +272,7 @@ pub struct LogsArgs {
 
 /// `aigo stop`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aigo stop 3fk2\n  aigo stop --grace 2m 3fk2\n  aigo stop --all --kill")]
 pub struct StopArgs {
     /// The session's id, or its beginning
     #[arg(value_name = "SESSION", required_unless_present = "all")]
@@ -288,6 +293,7 @@ pub struct StopArgs {
 
 /// `aigo send`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aigo send 3fk2 \"leave the tests as they are\"")]
 pub struct SendArgs {
     /// The session's id, or its beginning
     #[arg(value_name = "SESSION")]
@@ -311,6 +317,9 @@ pub enum ImageCommand {
 
 /// `aigo image build`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  aigo image build\n  aigo image build --ca company-ca.pem --tag aigo-agent-runner:work"
+)]
 pub struct ImageBuildArgs {
     /// The tag to give
     #[arg(short, long, value_name = "TAG", default_value = DEFAULT_IMAGE)]
@@ -334,6 +343,7 @@ pub struct ImageBuildArgs {
 
 /// `aigo image status`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aigo image status\n  aigo image status --json")]
 pub struct ImageStatusArgs {
     /// The tag to look for
     #[arg(short, long, value_name = "TAG", default_value = DEFAULT_IMAGE)]
@@ -345,6 +355,7 @@ pub struct ImageStatusArgs {
 
 /// `aigo doctor`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  aigo doctor\n  aigo doctor --json")]
 pub struct DoctorArgs {
     /// The image that runs would use
     #[arg(short, long, value_name = "TAG", default_value = DEFAULT_IMAGE)]

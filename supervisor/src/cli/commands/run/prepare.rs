@@ -29,6 +29,10 @@ pub(super) struct Model {
 pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionRequest, CliError> {
     let agent = agent(args)?;
     let prompt = prompt(args)?;
+    // Policy judges it too, but only once there are a credential and an engine: this needs neither.
+    if prompt.as_ref().is_some_and(|prompt| prompt.trim().is_empty()) {
+        return Err(CliError::usage(anyhow::anyhow!("the prompt is empty: say what the agent is to do")));
+    }
     let open_ended = args.keep_open || (prompt.is_none() && interactive && agent.needs_model());
     if prompt.is_none() && agent.needs_model() && !interactive && !args.steer {
         return Err(CliError::usage(anyhow::anyhow!(
