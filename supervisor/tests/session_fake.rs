@@ -266,7 +266,7 @@ async fn a_dead_owners_session_is_ended_once() {
     house.launcher.engine.create_network(&spec).await.unwrap();
     std::fs::create_dir(house.workspace.join("ipc")).unwrap();
     house.launcher.store.set_made(&id, &["ipc".into()]).await.unwrap();
-    assert_eq!(house.sweep().await.sessions, [id.clone()]);
+    assert_eq!(house.sweep().await.sessions, std::slice::from_ref(&id));
     assert_eq!(house.sweep().await, recover::Swept::default(), "the second time there is nothing to do");
     let row = house.launcher.store.session(&id).await.unwrap().unwrap();
     assert_eq!((row.status, row.ending.unwrap().reason), (Status::Cancelled, EndReason::Cancelled));

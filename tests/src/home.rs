@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::engine::{self, Kind};
 use crate::host::unique;
 use crate::run::Builder;
+use crate::upstream::{KEY, Upstream};
 use crate::{Script, binary};
 
 /// Variables that would change what is tested.
@@ -162,9 +163,10 @@ impl Home {
         Builder::new(self).flags(["--replay"]).flags([file]).prompt(prompt)
     }
 
-    /// `aigo run` of the real Claude Code with a credential for an upstream that is given by variables.
-    pub fn live(&self, prompt: &str) -> Builder<'_> {
-        Builder::new(self).prompt(prompt)
+    /// `aigo run` of the real Claude Code, whose model is `upstream`, with [`KEY`] as credential.
+    pub fn live(&self, prompt: &str, upstream: &Upstream) -> Builder<'_> {
+        let url = upstream.url("");
+        Builder::new(self).prompt(prompt).env("ANTHROPIC_API_KEY", KEY).env("ANTHROPIC_BASE_URL", url)
     }
 
     /// The ids of sessions that have a folder.

@@ -21,7 +21,7 @@
 //! | [`terminal`] | `aigo` at a terminal |
 //! | [`engine`] | the engine as others see it, through its command line |
 //! | [`host`] | processes of the host, waiting |
-//! | [`upstream`] | a model API that answers all the same |
+//! | [`upstream`] | a model API on this host that answers as a test says |
 //! | [`wire`] | a socket between aigo and the engine that can be cut |
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
@@ -44,3 +44,4 @@ pub use look::Look;
 pub use run::{Finished, Run};
 pub use script::Script;
 pub use terminal::Terminal;
+pub use upstream::{Answer, Upstream};

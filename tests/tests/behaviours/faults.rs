@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use ipc_protocol::event::TurnOutcome;
 use serde_json::json;
-use tests::upstream::Upstream;
-use tests::{Expect, Home, Look, Script, host};
+use tests::{Answer, Expect, Home, Look, Script, Upstream, host};
 
 /// By itself the agent would try again for about three minutes.
 const SOON: Duration = Duration::from_secs(60);
@@ -13,17 +12,16 @@ const SOON: Duration = Duration::from_secs(60);
 #[test]
 fn a_wrong_key_is_one_clear_error_and_is_never_shown() {
     let Some(home) = Home::open() else { return };
-    let body = r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#;
-    let upstream = Upstream::that_answers("401 Unauthorized", body);
+    let upstream = Upstream::script([Answer::error(401, "authentication_error", "invalid x-api-key")]);
     let key = host::unique("sk-ant-wrong-key");
-    let run = home.live("work").env("ANTHROPIC_API_KEY", &key).env("ANTHROPIC_BASE_URL", upstream.url());
+    let run = home.live("work", &upstream).env("ANTHROPIC_API_KEY", &key);
     let run = run.finish().expect(Expect::AGENT_EXIT);
     let (_, _, summary) = run.ended();
     assert!(Duration::from_millis(summary.duration_ms) < SOON, "{run:?}");
     assert!(run.warnings().contains(&"credential_refused"), "{run:?}");
     let requests = upstream.requests();
     assert_eq!(requests.len(), 1, "one request, no retries");
-    assert!(requests[0].contains(&key), "it is put in on the way");
+    assert!(requests[0].all("x-api-key") == [&key], "it is put in on the way");
     let told = format!("{run:?}{}", serde_json::to_string(&run.events).unwrap());
     assert!(!told.contains(&key), "the key is told: {told}");
 }

@@ -1,0 +1,254 @@
+//! The command line: each mistake is named with its value and what is allowed, before anything is touched.
+
+use tests::{Home, Script};
+
+/// Runs `aigo` and checks code 2 and what the error names.
+#[track_caller]
+fn refused(home: &Home, arguments: &[&str], names: &[&str]) {
+    let said = home.aigo(arguments);
+    assert_eq!(said.code, Some(2), "{arguments:?}: {}{}", said.stdout, said.stderr);
+    assert!(said.stdout.is_empty(), "{arguments:?}: errors belong on standard error: {}", said.stdout);
+    assert!(said.stderr.starts_with("error: "), "{arguments:?}: {}", said.stderr);
+    for name in names {
+        assert!(said.stderr.contains(name), "{arguments:?} does not name `{name}`: {}", said.stderr);
+    }
+    assert!(home.sessions().is_empty(), "{arguments:?} has made a session");
+}
+
+/// `aigo run` on the test's workspace, otherwise as [`refused`].
+#[track_caller]
+fn run_refused(home: &Home, arguments: &[&str], names: &[&str]) {
+    let workspace = home.workspace();
+    let workspace = workspace.to_str().expect("our own path");
+    refused(home, &[&["run", "--workspace", workspace], arguments].concat(), names);
+}
+
+#[test]
+fn bad_values_of_flags_are_named_with_what_is_allowed() {
+    let home = Home::without_engine();
+    for (flag, value, allowed) in [
+        ("--memory", "5x", "such as 512m or 4g"),
+        ("--memory", "", "such as 512m or 4g"),
+        ("--memory", "-1g", "such as 512m or 4g"),
+        ("--memory", "99999999t", "such as 512m or 4g"),
+        ("--cpus", "many", "such as 2 or 0.5"),
+        ("--cpus", "0", "0.01 to 1024"),
+        ("--cpus", "NaN", "0.01 to 1024"),
+        ("--timeout", "5", "90s or 2h30m"),
+        ("--timeout", "soon", "90s or 2h30m"),
+        ("--idle-timeout", "-5s", "90s or 2h30m"),
+        ("--close-grace", "9999d", "at most 366d"),
+        ("--pids", "0", "1.."),
+        ("--max-turns", "0", "1..=10000"),
+        ("--proxy-port", "0", "1..=65535"),
+        ("--proxy-port", "70000", "1..=65535"),
+        ("--agent", "gpt", "claude, command"),
+        ("--output", "xml", "text, json, stream-json"),
+        ("--color", "blue", "auto, always, never"),
+        ("--mount", "/a:b:c", "DIR:NAME:rw"),
+        ("--mount", ":rw", "DIR:NAME:rw"),
+        ("--mount", "/usr/share:../x", "/usr/share:../x"),
+    ] {
+        run_refused(&home, &[&format!("{flag}={value}"), "x"], &[flag, value, allowed]);
+    }
+}
+
+#[test]
+fn flags_that_do_not_exist_or_go_together_are_named() {
+    let home = Home::without_engine();
+    run_refused(&home, &["--memroy", "1g", "x"], &["--memroy", "--memory"]);
+    run_refused(&home, &["--record", "a", "--replay", "b", "x"], &["--record", "--replay", "cannot be used with"]);
+    run_refused(&home, &["--prompt-file", "a", "x"], &["--prompt-file", "PROMPT"]);
+    run_refused(&home, &["--json", "--output", "text", "x"], &["--json", "--output"]);
+    refused(&home, &["interupt"], &["interupt", "interrupt"]);
+    refused(&home, &["image", "biuld"], &["biuld", "build"]);
+    refused(&home, &["stop"], &["SESSION"]);
+    refused(&home, &["completions", "tcsh"], &["tcsh", "bash"]);
+}
+
+#[test]
+fn a_prompt_that_is_missing_empty_or_unreadable_is_named_before_anything_else() {
+    let home = Home::without_engine();
+    run_refused(&home, &[], &["no prompt", "--prompt-file"]);
+    run_refused(&home, &[""], &["the prompt is empty"]);
+    run_refused(&home, &[" \n\t "], &["the prompt is empty"]);
+    run_refused(&home, &["--prompt-file", "/dev/null"], &["the prompt is empty"]);
+    run_refused(&home, &["--prompt-file", "/no/such/file"], &["--prompt-file /no/such/file", "No such file"]);
+    let latin = home.write("latin", b"caf\xe9");
+    run_refused(&home, &["--prompt-file", latin.to_str().unwrap()], &["latin", "UTF-8"]);
+}
+
+#[test]
+fn a_command_belongs_to_the_agent_that_runs_commands() {
+    let home = Home::without_engine();
+    run_refused(&home, &["--", "make", "all"], &["--agent command -- make all"]);
+}
+
+#[test]
+fn a_replay_script_is_checked_before_anything_starts() {
+    let home = Home::without_engine();
+    let file = |name: &str, text: &str| home.write(name, text).to_str().unwrap().to_owned();
+    for (name, text, names) in [
+        ("field.jsonl", "{\"say\":\"a\"}\n\n# people\n{\"sya\":\"b\"}\n", vec!["field.jsonl:4", "`sya`", "`say`"]),
+        ("json.jsonl", "{\"say\":\"a\"}\nsay hello\n", vec!["json.jsonl:2"]),
+        ("status.jsonl", "{\"status\":9999}\n", vec!["status.jsonl:1"]),
+        ("empty.jsonl", "# nothing\n", vec!["empty.jsonl", "has no answers"]),
+    ] {
+        run_refused(&home, &["--replay", &file(name, text), "x"], &names);
+    }
+    run_refused(&home, &["--replay", "/no/such.jsonl", "x"], &["/no/such.jsonl", "No such file"]);
+    run_refused(&home, &["--replay", "/etc", "x"], &["/etc"]);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named_with_its_remedy() {
+    let home = Home::without_engine();
+    let script = home.write("script", Script::new().say("hello").text());
+    let replay = ["run", "--replay", script.to_str().unwrap(), "x"];
+    refused(&home, &[&replay[..], &["--workspace", "/no/such/folder"]].concat(), &["/no/such/folder", "mkdir"]);
+    run_refused(&home, &[&replay[1..], &["--mount", "/no/such/folder"]].concat(), &["/no/such/folder", "mkdir"]);
+}
+
+#[test]
+fn what_takes_a_look_at_the_engine_is_refused_without_leaving_anything() {
+    let Some(home) = Home::open() else { return };
+    let command = ["--agent", "command"];
+    for (flags, names) in [
+        (&["--cpus", "1000"][..], &["--cpus 1000", "has only"][..]),
+        (&["--memory", "1m"], &["--memory", "6m"]),
+        (&["--image", "Not An Image"], &["`Not An Image`", "name[:tag]"]),
+        (&["--image=--privileged"], &["`--privileged`", "name[:tag]"]),
+        (&["--image", "a:b:c"], &["`a:b:c`", "name[:tag]"]),
+        (&["--env", "1A=x"], &["--env `1A`", "letters, digits and _"]),
+        (&["--env", "A-B=x"], &["--env `A-B`", "letters, digits and _"]),
+        (&["--env", "=x"], &["--env ``", "letters, digits and _"]),
+        (&["--env", "ANTHROPIC_BASE_URL=x"], &["--env `ANTHROPIC_BASE_URL`", "set by aigo itself"]),
+        (&["--env", "LD_PRELOAD=x"], &["--env `LD_PRELOAD`", "set by aigo itself"]),
+        (&["--env", "NOT_SET_ANYWHERE"], &["--env `NOT_SET_ANYWHERE`", "NAME=VALUE"]),
+        (&["--mount", "/etc:x"], &["/etc"]),
+        (&["--mount", "/usr/share:x", "--mount", "/usr/lib:x"], &["two mounts", "`x`"]),
+    ] {
+        run_refused(&home, &[&command, flags, &["--", "true"]].concat(), names);
+    }
+    run_refused(&home, &command, &["no command", "`--`"]);
+    assert!(home.containers().is_empty());
+}
+
+#[test]
+fn sessions_that_do_not_exist_are_named() {
+    let home = Home::without_engine();
+    for arguments in
+        [&["logs", "nobody"][..], &["stop", "nobody"], &["send", "nobody", "hello"], &["interrupt", "nobody"]]
+    {
+        refused(&home, arguments, &["`nobody`", "aigo ps --all"]);
+    }
+    refused(&home, &["logs", ""], &["aigo ps --all"]);
+    refused(&home, &["logs", "../../etc/passwd"], &["../../etc/passwd"]);
+}
+
+#[test]
+fn help_teaches() {
+    let home = Home::without_engine();
+    let commands: [&[&str]; 12] = [
+        &[],
+        &["run"],
+        &["ps"],
+        &["logs"],
+        &["stop"],
+        &["send"],
+        &["interrupt"],
+        &["image"],
+        &["image", "build"],
+        &["image", "status"],
+        &["doctor"],
+        &["completions"],
+    ];
+    for command in commands {
+        let said = home.aigo([command, &["--help"]].concat());
+        assert_eq!(said.code, Some(0), "{command:?}");
+        assert!(said.stderr.is_empty(), "{command:?}: {}", said.stderr);
+        assert!(said.stdout.contains("Usage:"), "{command:?}: {}", said.stdout);
+        if command != ["image"] {
+            let example = format!("  aigo {}", command.join(" "));
+            assert!(said.stdout.contains(&example), "{command:?} shows no example: {}", said.stdout);
+        }
+    }
+    let run = home.aigo(["run", "--help"]).stdout;
+    for taught in ["512m or 4g", "90s or 2h30m", "2 or 0.5", "Exit codes:", "124 timeout", "Ctrl-C", "[default: 30m]"] {
+        assert!(run.contains(taught), "the help of `run` does not teach `{taught}`: {run}");
+    }
+}
+
+#[test]
+fn the_version_is_said() {
+    let home = Home::without_engine();
+    let said = home.aigo(["--version"]);
+    assert_eq!(said.code, Some(0));
+    assert_eq!(said.stdout.trim(), format!("aigo {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_completion_script_for_bash_is_valid() {
+    let home = Home::without_engine();
+    let said = home.aigo(["completions", "bash"]);
+    assert_eq!(said.code, Some(0));
+    let script = home.write("completions.bash", &said.stdout);
+    let bash = std::process::Command::new("bash").arg("-n").arg(script).output().expect("bash is there");
+    assert!(bash.status.success() && bash.stderr.is_empty(), "{}", String::from_utf8_lossy(&bash.stderr));
+    assert!(said.stdout.contains("--idle-timeout") && said.stdout.contains("stream-json"));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_named() {
+    let home = Home::without_engine();
+    let file = home.write("file", "");
+    let below = file.join("data");
+    for path in [below.to_str().unwrap(), "/proc/aigo"] {
+        let said = home.aigo(["--data-dir", path, "ps"]);
+        assert_eq!(said.code, Some(3), "{}", said.stderr);
+        assert!(said.stderr.contains(path) && said.stderr.contains("--data-dir"), "{}", said.stderr);
+    }
+    let workspace = home.workspace();
+    let run = ["run", "--workspace", workspace.to_str().unwrap(), "--data-dir", "/proc/aigo", "--agent", "command"];
+    let said = home.aigo([&run[..], &["--", "true"]].concat());
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    assert!(said.stderr.contains("/proc/aigo"), "{}", said.stderr);
+}
+
+#[test]
+fn a_damaged_database_is_named() {
+    let home = Home::without_engine();
+    std::fs::create_dir(home.data()).unwrap();
+    std::fs::write(home.data().join("aigo.db"), vec![b'x'; 8192]).unwrap();
+    let said = home.aigo(["ps"]);
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    assert!(said.stderr.contains("aigo.db"), "{}", said.stderr);
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_named_with_its_remedy() {
+    let home = Home::without_engine();
+    let socket = home.root().join("no-engine.sock");
+    let workspace = home.workspace();
+    let run = ["run", "--workspace", workspace.to_str().unwrap(), "--agent", "command", "--", "true"];
+    let output = home.aigo_command(run).env("DOCKER_HOST", format!("unix://{}", socket.display())).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("no-engine.sock") && stderr.contains("DOCKER_HOST"), "{stderr}");
+}
+
+#[test]
+fn no_escapes_without_a_terminal_or_with_no_color() {
+    let home = Home::without_engine();
+    for arguments in [&["--help"][..], &["run", "--help"], &["ps", "--all"], &["logs", "nobody"], &["run", "--bogus"]] {
+        for variable in [None, Some("NO_COLOR")] {
+            let mut command = home.aigo_command(arguments);
+            command.env("TERM", "xterm-256color").envs(variable.map(|name| (name, "1")));
+            let output = command.output().unwrap();
+            let bytes = [output.stdout, output.stderr].concat();
+            assert!(!bytes.contains(&0x1b), "{arguments:?}: {}", String::from_utf8_lossy(&bytes));
+        }
+    }
+    let said = home.aigo(["--color", "always", "logs", "nobody"]);
+    assert!(said.stderr.contains("\x1b["), "colours can be asked for: {}", said.stderr);
+}
