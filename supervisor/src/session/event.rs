@@ -4,6 +4,7 @@ use ipc_protocol::clip::ClippedText;
 use ipc_protocol::event::EventKind;
 use serde::{Deserialize, Serialize};
 
+use super::SessionId;
 use super::status::{Ending, Status};
 
 /// One event of a session.
@@ -38,6 +39,17 @@ impl From<HostEvent> for What {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum HostEvent {
+    /// The session's first event: what it is.
+    Session {
+        /// Its id, for `aigo send`, `interrupt`, `stop` and `logs`.
+        session: SessionId,
+        /// `claude` or `command`.
+        agent: String,
+        /// The image.
+        image: String,
+        /// The user's folder.
+        workspace: String,
+    },
     /// A new status.
     Status {
         /// Which.

@@ -214,6 +214,15 @@ impl Life {
 
     async fn work(&mut self, upstream: Option<Upstream>) -> Result<(Ending, Option<Look>, Option<u64>), StoreError> {
         let driver = &mut self.driver;
+        let (request, facts) = (self.plan.permit().request(), self.plan.permit().facts());
+        driver
+            .tell(HostEvent::Session {
+                session: self.plan.id().clone(),
+                agent: request.agent.word().to_owned(),
+                image: request.image.clone(),
+                workspace: facts.workspace.canonical.to_string_lossy().into_owned(),
+            })
+            .await?;
         driver.tell(HostEvent::Status { status: super::driver::FIRST_STATUS }).await?;
         if let Some(prompt) = self.plan.permit().request().prompt.clone() {
             let answer = driver.send(prompt, None).await?;

@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 256;
 /// How long SQLite waits for another process's write.
 const BUSY: Duration = Duration::from_secs(10);
+/// SQLite's page cache in KiB (its default is 2 MiB): events are appended, and read once soon after.
+const CACHE_KIB: i64 = 256;
 
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001-sessions.sql")];
 
@@ -83,6 +85,8 @@ impl Store {
         // NORMAL in WAL mode survives the death of the process; a power failure may lose the last moments, not the file.
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(sqlite)?;
+        // Negative: KiB, see https://sqlite.org/pragma.html#pragma_cache_size
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(sqlite)?;
         migrate(&mut connection).map_err(|source| StoreError::Migration { path: path.to_owned(), source })?;
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::Builder::new().name("store".into());

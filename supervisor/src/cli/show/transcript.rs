@@ -58,7 +58,7 @@ impl Transcript {
     fn host(&mut self, event: &HostEvent) -> String {
         let style = self.style;
         match event {
-            HostEvent::Status { .. } => String::new(),
+            HostEvent::Session { .. } | HostEvent::Status { .. } => String::new(),
             HostEvent::LaunchStep { step, detail } => style.dim(launch_step(*step, detail.as_deref())),
             HostEvent::InputSent { body, sender, .. } => {
                 if self.hide_inputs && sender.is_none() {

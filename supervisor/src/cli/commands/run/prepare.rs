@@ -33,7 +33,8 @@ pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionReques
     if prompt.as_ref().is_some_and(|prompt| prompt.trim().is_empty()) {
         return Err(CliError::usage(anyhow::anyhow!("the prompt is empty: say what the agent is to do")));
     }
-    let open_ended = args.keep_open || (prompt.is_none() && interactive && agent.needs_model());
+    // At a terminal a program gets what is typed, until Ctrl-D; and without a prompt the first line is one.
+    let open_ended = args.keep_open || (interactive && (prompt.is_none() || !agent.needs_model()));
     if prompt.is_none() && agent.needs_model() && !interactive && !args.steer {
         return Err(CliError::usage(anyhow::anyhow!(
             "no prompt: say what the agent is to do, as `aigo run \"make the tests pass\"`, or with --prompt-file FILE"
