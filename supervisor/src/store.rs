@@ -4,6 +4,7 @@
 //! lose or double an event. Several processes may have the database open; each session has one owner.
 
 mod events;
+mod mounts;
 mod sessions;
 mod writer;
 

@@ -264,8 +264,8 @@ async fn a_dead_owners_session_is_ended_once() {
         ..Default::default()
     };
     house.launcher.engine.create_network(&spec).await.unwrap();
+    house.launcher.store.mount(&id, &house.workspace, vec!["ipc".into()]).await.unwrap();
     std::fs::create_dir(house.workspace.join("ipc")).unwrap();
-    house.launcher.store.set_made(&id, &["ipc".into()]).await.unwrap();
     assert_eq!(house.sweep().await.sessions, std::slice::from_ref(&id));
     assert_eq!(house.sweep().await, recover::Swept::default(), "the second time there is nothing to do");
     let row = house.launcher.store.session(&id).await.unwrap().unwrap();

@@ -19,8 +19,7 @@ use super::lock::Lock;
 use crate::dirs::SessionDir;
 use crate::engine::{ContainerId, EngineError, SharedEngine};
 use crate::proxy::{Grant, Proxy, Traffic};
-use crate::store::{SessionRow, Store};
-use crate::workspace::mountpoints;
+use crate::store::Store;
 
 /// How long requests that run may take to end when the container is gone.
 const PROXY_DRAIN: Duration = Duration::from_millis(200);
@@ -121,23 +120,7 @@ where
 
 /// Removes the mount points that the session has made, or hands them over to a session that still uses them.
 pub async fn remove_mount_points(store: &Store, id: &SessionId, workspace: &std::path::Path) -> Vec<String> {
-    let row: Option<SessionRow> = match store.session(id).await {
-        Ok(row) => row,
-        Err(error) => return vec![error.to_string()],
-    };
-    let Some(row) = row.filter(|row| !row.made.is_empty()) else { return Vec::new() };
-    let others = match store.others_in(id, workspace).await {
-        Ok(others) => others,
-        Err(error) => return vec![error.to_string()],
-    };
-    let done = match others.first() {
-        Some(other) => store.inherit_made(id, &other.id).await,
-        None => {
-            mountpoints::remove(workspace, &row.made);
-            store.set_made(id, &[]).await
-        }
-    };
-    done.err().map(|error| error.to_string()).into_iter().collect()
+    store.unmount(id, workspace).await.err().map(|error| error.to_string()).into_iter().collect()
 }
 
 /// Removes the session's folder with whatever the container has put into it.

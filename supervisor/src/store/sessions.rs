@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::writer::{JobError, Store, StoreError};
@@ -41,9 +41,6 @@ pub struct SessionRow {
     /// The engine's id of its network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// Mount points that were made in the workspace.
-    #[serde(skip)]
-    pub made: Vec<PathBuf>,
     /// Figures, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
@@ -64,7 +61,6 @@ impl SessionRow {
             owner_pid: std::process::id(),
             container: None,
             network: None,
-            made: Vec::new(),
             summary: None,
         }
     }
@@ -91,7 +87,7 @@ pub enum SessionFilter {
 }
 
 const COLUMNS: &str = "id, status, reason, agent, image, workspace, created_at, ended_at, owner_pid, container, network, \
-                       made, summary";
+                       summary";
 
 impl Store {
     /// Writes down what is about to be done.
@@ -128,12 +124,6 @@ impl Store {
     /// The engine's id of the session's network.
     pub async fn set_network(&self, id: &SessionId, network: &str) -> Result<(), StoreError> {
         self.update(id, "UPDATE sessions SET network = ?2 WHERE id = ?1", network.to_owned()).await
-    }
-
-    /// The mount points that are about to be made in the workspace.
-    pub async fn set_made(&self, id: &SessionId, made: &[PathBuf]) -> Result<(), StoreError> {
-        let json = serde_json::to_string(made).unwrap_or_else(|_| "[]".to_owned());
-        self.update(id, "UPDATE sessions SET made = ?2 WHERE id = ?1", json).await
     }
 
     async fn update(&self, id: &SessionId, sql: &'static str, value: String) -> Result<(), StoreError> {
@@ -185,37 +175,6 @@ impl Store {
         })
         .await
     }
-
-    /// Sessions that have made mount points in `workspace` and not ended, other than `id`.
-    pub async fn others_in(&self, id: &SessionId, workspace: &std::path::Path) -> Result<Vec<SessionRow>, StoreError> {
-        let rows = self.sessions(SessionFilter::Live).await?;
-        Ok(rows.into_iter().filter(|row| row.id != *id && row.workspace == workspace).collect())
-    }
-
-    /// Hands the mount points that `from` has made over to `to`, which still uses them.
-    pub async fn inherit_made(&self, from: &SessionId, to: &SessionId) -> Result<(), StoreError> {
-        let (from, to) = (from.clone(), to.clone());
-        self.call(move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let made = |id: &SessionId| -> Result<Vec<PathBuf>, JobError> {
-                let sql = "SELECT made FROM sessions WHERE id = ?1";
-                let json: String = transaction.query_row(sql, [id.as_str()], |row| row.get(0))?;
-                Ok(serde_json::from_str(&json)?)
-            };
-            let mut all = made(&from)?;
-            for path in made(&to)? {
-                if !all.contains(&path) {
-                    all.push(path);
-                }
-            }
-            let json = serde_json::to_string(&all)?;
-            transaction.execute("UPDATE sessions SET made = ?2 WHERE id = ?1", params![to.as_str(), json])?;
-            transaction.execute("UPDATE sessions SET made = '[]' WHERE id = ?1", [from.as_str()])?;
-            transaction.commit()?;
-            Ok(())
-        })
-        .await
-    }
 }
 
 fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
@@ -237,7 +196,6 @@ fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
         owner_pid: row.get(8)?,
         container: optional(9)?,
         network: optional(10)?,
-        made: serde_json::from_str(&text(11)?)?,
-        summary: optional(12)?.map(|json| serde_json::from_str(&json)).transpose()?,
+        summary: optional(11)?.map(|json| serde_json::from_str(&json)).transpose()?,
     })
 }

@@ -15,7 +15,8 @@ const BUSY: Duration = Duration::from_secs(10);
 /// SQLite's page cache in KiB (its default is 2 MiB): events are appended, and read once soon after.
 const CACHE_KIB: i64 = 256;
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001-sessions.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001-sessions.sql"), include_str!("migrations/0002-mounted.sql")];
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 

@@ -96,9 +96,8 @@ pub(super) async fn provision(
 
 async fn make_mount_points(launcher: &Launcher, plan: &LaunchPlan, resources: &Resources) -> Result<(), Ending> {
     let points = plan.mount_points();
-    let missing = mountpoints::missing(&resources.workspace, &points);
-    // Written down before they are made; a folder that is not empty then is never removed.
-    launcher.store.set_made(plan.id(), &missing).await.map_err(|error| setup("store", &error))?;
+    let noted = launcher.store.mount(plan.id(), &resources.workspace, points.clone()).await;
+    noted.map_err(|error| setup("store", &error))?;
     mountpoints::make(&resources.workspace, &points).map(drop).map_err(|error| setup("workspace", &error))
 }
 
