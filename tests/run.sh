@@ -9,7 +9,7 @@ cargo build --locked -p supervisor -p runner
 export AIGO_BIN=${AIGO_BIN:-$(realpath "$target/debug/aigo")}
 
 if command -v cargo-nextest >/dev/null 2>&1; then
-    cargo nextest run --workspace --locked --no-fail-fast
+    cargo nextest run --workspace --locked --profile "$([ "${CI:-}" = true ] && echo ci || echo default)"
     # nextest runs no documentation tests.
     cargo test --workspace --locked --doc --quiet
 else

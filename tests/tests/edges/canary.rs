@@ -187,8 +187,13 @@ fn the_search_finds_what_is_planted() {
         assert_eq!(found(&|sweep| sweep.bytes("base64", encoded.as_bytes())), 1, "{encoded}");
     }
     assert_eq!(found(&|sweep| sweep.output("echo", &[CANARY])), 1, "in a program's output");
-    let mut sleeper = Command::new("sh").args(["-c", "read line", CANARY]).stdin(std::process::Stdio::piped()).spawn();
+    let piped = std::process::Stdio::piped;
+    let arguments = ["-c", "echo; read line", CANARY];
+    let mut sleeper = Command::new("sh").args(arguments).stdin(piped()).stdout(piped()).spawn();
     let sleeper = sleeper.as_mut().expect("sh is there");
+    // A process that was just made has no arguments in /proc for a moment: wait until it has said something.
+    let said = sleeper.stdout.as_mut().expect("it is piped");
+    std::io::Read::read_exact(said, &mut [0]).expect("it says a line");
     let command_lines = found(&|sweep| sweep.command_lines());
     drop(sleeper.stdin.take());
     sleeper.wait().expect("it is our child");
