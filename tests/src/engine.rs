@@ -10,6 +10,12 @@ pub const VARIABLE: &str = "AIGO_TEST_ENGINE";
 /// Names another image than the default one.
 pub const IMAGE_VARIABLE: &str = "AIGO_TEST_IMAGE";
 
+/// The image that tests run agents in.
+#[must_use]
+pub fn image() -> String {
+    std::env::var(IMAGE_VARIABLE).unwrap_or_else(|_| supervisor::request::DEFAULT_IMAGE.to_owned())
+}
+
 /// Whether tests that need an engine are to run. Says why, where they are not.
 ///
 /// # Panics

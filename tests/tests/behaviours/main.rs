@@ -8,6 +8,7 @@
 mod commands;
 mod endings;
 mod faults;
+mod image;
 mod kill;
 mod output;
 mod owner;
