@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use supervisor::session::event::HostEvent;
+use tests::engine::image;
 use tests::{Expect, Home, Look, Script, look};
 
 use crate::support::known;
@@ -103,7 +104,7 @@ fn jq_reads_every_line() {
     // Not only our own reader: Python's is at hand on most hosts, in any case in the image.
     let file = home.write("events.jsonl", &said.stdout);
     let mount = format!("{}:/events.jsonl:ro", file.display());
-    let run = ["run", "--rm", "--network", "none", "--entrypoint", "jq", "-v", &mount, "aigo-agent-runner:latest"];
+    let run = ["run", "--rm", "--network", "none", "--entrypoint", "jq", "-v", &mount, &image()];
     let output = Command::new("docker").args(run).args(["-r", ".kind", "/events.jsonl"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), said.stdout.lines().count());

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use supervisor::session::event::{HostEvent, LaunchStep};
-use tests::engine::docker;
+use tests::engine::{docker, image};
 use tests::host::unique;
 use tests::{Expect, Home, Look, Run, Script, look};
 
@@ -41,10 +41,7 @@ fn listens_at(run: &Run<'_>) -> SocketAddr {
 fn asked_from_container(network: &str, proxy: SocketAddr) -> Result<String, String> {
     let url = format!("http://{proxy}/v1/messages");
     let curl = ["-s", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}", "-d", "{}", &url];
-    docker(
-        &[&["run", "--rm", "--network", network, "--entrypoint", "curl", "aigo-agent-runner:latest"], &curl[..]]
-            .concat(),
-    )
+    docker(&[&["run", "--rm", "--network", network, "--entrypoint", "curl", &image()], &curl[..]].concat())
 }
 
 /// The status line that this host itself gets, or `None` if nobody listens.
