@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The data directory and what is in it.
@@ -52,7 +52,6 @@ impl DataDir {
         for folder in [dirs.sessions(), dirs.logs()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unusable)?;
         }
-        fs::set_permissions(&dirs.root, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
         Ok(dirs)
     }
 
@@ -141,6 +140,8 @@ impl SessionDir {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

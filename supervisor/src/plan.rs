@@ -31,7 +31,8 @@ const HEALTH_PATH: &str = "/aigo/health";
 
 /// What the agent may do as root of its container: install packages, change owners, run as others. Left out of the
 /// engines' default are NET_RAW (spoofing on the session's network), MKNOD, SETFCAP and NET_BIND_SERVICE.
-const CAPABILITIES: [&str; 8] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"];
+const CAPABILITIES: [&str; 9] =
+    ["AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"];
 /// The agent is killed before the supervisor when the host runs out of memory, see proc(5).
 const OOM_SCORE_ADJ: i16 = 500;
 

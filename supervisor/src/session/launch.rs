@@ -204,11 +204,15 @@ impl Life {
         let Self { launcher, plan, mut driver, resources, .. } = self;
         let workspace = resources.workspace.clone();
         let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(usage);
-        let problems = resources.release(&launcher.engine, &launcher.store).await;
+        let mut released = resources.release(&launcher.engine, &launcher.store).await;
+        let problems = std::mem::take(&mut released.problems);
         let mut summary = driver.summary();
         summary.model_requests = requests.unwrap_or_default();
         summary.changes = compare(before, workspace).await;
         finish(&launcher.store, plan.id(), &mut driver, &ending, summary, problems).await;
+        for problem in released.forget() {
+            tracing::warn!("session {}: {problem}", plan.id());
+        }
         ending
     }
 

@@ -458,6 +458,10 @@ impl Machine {
         };
         effects.push(Effect::Tell(HostEvent::HostWarning { code: code.into(), message: message.into() }));
         self.intent = Some(intent);
+        if matches!(self.stage, Some(Stage::Term { .. } | Stage::Kill { .. })) {
+            // The ladder only goes down.
+            return;
+        }
         let graces = self.rules.graces;
         if self.rules.can_save && self.ready && self.takes_input() && !graces.save.is_zero() {
             self.unaccepted.insert(NOTICE_ID.to_owned());
@@ -544,12 +548,15 @@ impl Machine {
     }
 
     fn ready_deadline(&self) -> Option<At> {
-        if self.ready || self.intent.is_some() { None } else { self.launched_at.map(|at| at + READY_LIMIT) }
+        if self.ready || self.timed_out_already() { None } else { self.launched_at.map(|at| at + READY_LIMIT) }
     }
 
     fn idle_deadline(&self) -> Option<At> {
         let busy = !self.tools.is_empty() || self.model_requests > 0 || self.attached || self.question_pending;
-        if busy || !self.ready || self.timed_out_already() {
+        // A close that waits as long as it takes, as at the end of a one-shot, is still bounded by silence.
+        let ending =
+            matches!(self.stage, Some(Stage::Close { until: Some(_) } | Stage::Term { .. } | Stage::Kill { .. }));
+        if busy || !self.ready || ending || self.timed_out_already() {
             return None;
         }
         self.rules.idle_timeout.map(|idle| self.last_activity + idle)

@@ -78,6 +78,15 @@ async fn sweep_session(engine: &SharedEngine, store: &Store, dirs: &DataDir, row
         // Its folder is gone.
         Err(_) => None,
     };
+    // It may have ended in order since the rows were listed.
+    match store.session(&row.id).await {
+        Ok(Some(now)) if now.ended_at.is_none() => {}
+        Ok(_) => return,
+        Err(error) => {
+            swept.problems.push(error.to_string());
+            return;
+        }
+    }
     let problems = remove_engine_objects(engine, &row.id).await;
     if !problems.is_empty() {
         // Its container may still write: it stays as it is until the engine answers again.
@@ -88,8 +97,6 @@ async fn sweep_session(engine: &SharedEngine, store: &Store, dirs: &DataDir, row
         swept.problems.push(error);
     }
     swept.problems.extend(remove_mount_points(store, &row.id, &row.workspace).await);
-    swept.problems.extend(remove_folder(&folder));
-    drop(lock);
     let ending = Ending::because(EndReason::Cancelled, "the aigo process that ran it ended without a word");
     let summary = Summary::default();
     let status = ending.reason.status();
@@ -103,6 +110,8 @@ async fn sweep_session(engine: &SharedEngine, store: &Store, dirs: &DataDir, row
         Ok(()) => swept.sessions.push(row.id),
         Err(error) => swept.problems.push(error.to_string()),
     }
+    swept.problems.extend(remove_folder(&folder));
+    drop(lock);
 }
 
 async fn drain_journal(store: &Store, dirs: &DataDir, id: &SessionId) -> Result<(), String> {

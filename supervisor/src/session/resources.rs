@@ -66,7 +66,7 @@ pub struct Resources {
 
 impl Resources {
     /// Lets everything go. Returns what could not be, in words.
-    pub async fn release(mut self, engine: &SharedEngine, store: &Store) -> Vec<String> {
+    pub async fn release(mut self, engine: &SharedEngine, store: &Store) -> Released {
         let mut problems = Vec::new();
         drop(self.grant.take());
         if self.engine_touched {
@@ -75,15 +75,29 @@ impl Resources {
         if let Some(proxy) = self.proxy.take() {
             proxy.shutdown(PROXY_DRAIN).await;
         }
-        if !problems.is_empty() {
-            // The container may still write: its folders stay, and tell the next start that there is something to do.
-            drop(self.lock);
-            return problems;
+        // If the container may still write, its folders stay, and tell the next start that there is something to do.
+        let folder = problems.is_empty().then_some(self.folder);
+        if folder.is_some() {
+            problems.extend(remove_mount_points(store, &self.id, &self.workspace).await);
         }
-        problems.extend(remove_mount_points(store, &self.id, &self.workspace).await);
-        problems.extend(remove_folder(&self.folder));
-        drop(self.lock);
-        problems
+        Released { problems, folder, _lock: self.lock }
+    }
+}
+
+/// What is left of a session that has let everything else go: its folder and its lock, which say that it has an owner
+/// until its end is stored.
+#[derive(Debug)]
+pub struct Released {
+    /// What could not be let go, in words.
+    pub problems: Vec<String>,
+    folder: Option<SessionDir>,
+    _lock: Lock,
+}
+
+impl Released {
+    /// The end is stored: the folder goes, too. Returns what could not be removed.
+    pub fn forget(self) -> Vec<String> {
+        self.folder.map(|folder| remove_folder(&folder)).unwrap_or_default()
     }
 }
 
@@ -111,7 +125,7 @@ where
         tries += 1;
         match attempt().await {
             // Nobody is there: more tries only make the person wait.
-            outcome @ Err(EngineError::Unreachable { .. }) => return outcome,
+            outcome @ Err(EngineError::Unreachable { .. } | EngineError::Timeout { .. }) => return outcome,
             Err(_) if tries < REMOVE_TRIES => tokio::time::sleep(REMOVE_PAUSE).await,
             outcome => return outcome,
         }

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::writer::{JobError, Store, StoreError};
 use crate::session::SessionId;
-use crate::session::event::{SessionEvent, What};
+use crate::session::event::{HostEvent, SessionEvent, What};
 
 /// An event that is not stored yet.
 #[derive(Clone, Debug)]
@@ -78,10 +78,15 @@ impl Store {
         let session = session.clone();
         self.call(move |connection| {
             let mut query = connection
-                .prepare_cached("SELECT body FROM events WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3")?;
-            let rows =
-                query.query_map(params![session.as_str(), after, limit as u64], |row| row.get::<_, String>(0))?;
-            rows.map(|body| Ok(serde_json::from_str(&body?)?)).collect::<Result<_, JobError>>()
+                .prepare_cached("SELECT seq, body FROM events WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3")?;
+            let rows = query.query_map(params![session.as_str(), after, limit as u64], |row| {
+                Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?))
+            })?;
+            let read = |row: rusqlite::Result<(u64, String)>| {
+                let (seq, body) = row?;
+                Ok(serde_json::from_str(&body).unwrap_or_else(|error| unreadable(seq, &error)))
+            };
+            rows.map(read).collect::<Result<_, JobError>>()
         })
         .await
     }
@@ -133,12 +138,19 @@ impl Store {
     }
 }
 
+/// Stands for an event that cannot be read back, such as one that a container nested as deeply as JSON may be: one bad
+/// event must not hide the others, or end whoever reads them.
+fn unreadable(seq: u64, error: &serde_json::Error) -> SessionEvent {
+    let message = format!("this event cannot be shown: {error}");
+    let what = HostEvent::HostWarning { code: "unreadable_event".into(), message }.into();
+    SessionEvent { seq, at: jiff::Timestamp::now(), what }
+}
+
 #[cfg(test)]
 mod tests {
     use ipc_protocol::event::EventKind;
 
     use super::*;
-    use crate::session::event::HostEvent;
     use crate::session::status::Status;
     use crate::store::{Outcome, SessionFilter, SessionRow};
 
@@ -166,6 +178,18 @@ mod tests {
         assert_eq!(all.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert_eq!(store.events(&id, 2, 1).await.unwrap()[0], appended.events[0]);
         assert_eq!(store.journal_cursor(&id).await.unwrap().as_deref(), Some("b"));
+    }
+
+    #[tokio::test]
+    async fn an_event_nested_as_deeply_as_json_may_be_hides_no_other() {
+        let (_dir, store, id) = store().await;
+        let deep = format!(r#"{{"seq":1,"at":1,"kind":"x","a":{}{}}}"#, "[".repeat(126), "]".repeat(126));
+        let event = ipc_protocol::event::Event::parse(deep.as_bytes()).unwrap();
+        let deep = NewEvent { runner_seq: Some(1), what: What::Runner(event.kind) };
+        store.append(&id, vec![deep, HostEvent::InterruptSent {}.into()], None).await.unwrap();
+        let events = store.events(&id, 0, 9).await.unwrap();
+        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2]);
+        assert!(matches!(events[0].what, What::Host(HostEvent::HostWarning { .. })), "{events:?}");
     }
 
     #[tokio::test]

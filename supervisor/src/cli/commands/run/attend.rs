@@ -16,6 +16,7 @@ use super::printer::Printer;
 use crate::cli::args::OutputFormat;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::show::style::Style;
+use crate::session::SessionId;
 use crate::session::control::Request;
 use crate::session::event::{HostEvent, What};
 use crate::session::launch::{Remote, Session};
@@ -46,7 +47,19 @@ pub(super) async fn attend(
     options: Options,
     header: &[String; 2],
 ) -> Result<Exit, CliError> {
-    let mut printer = Printer::new(options.output, options.style, options.interactive, &session.id, header);
+    let remote = session.remote();
+    let attended = stay(&mut session, store, options, header).await;
+    if attended.is_err() {
+        // Nobody leaves a session behind that nobody owns: without this process it has no limits in time.
+        remote.ask(Request::Cancel { by: "a failure of aigo itself".into() }).await;
+        session.ended().await;
+    }
+    attended
+}
+
+async fn stay(session: &mut Session, store: &Store, options: Options, header: &[String; 2]) -> Result<Exit, CliError> {
+    let id = session.id.clone();
+    let mut printer = Printer::new(options.output, options.style, options.interactive, &id, header);
     let mut signals = Signals::new().map_err(CliError::environment)?;
     let mut person = Person { remote: session.remote(), presses: 0, interactive: options.interactive };
     if options.interactive {
@@ -59,13 +72,16 @@ pub(super) async fn attend(
         tokio::select! {
             biased;
             ending = session.ended() => break ending,
+            // Before the events: an agent that never stops talking must not keep its person from ending it.
+            which = signals.next() => person.on_signal(which, &printer).await,
             changed = latest.changed() => {
                 if changed.is_ok() {
                     latest.mark_unchanged();
-                    print_new(&mut printer, store, &session, &mut cursor, &mut person).await?;
+                    if print_some(&mut printer, store, &id, &mut cursor, &mut person).await? {
+                        latest.mark_changed();
+                    }
                 }
             }
-            which = signals.next() => person.on_signal(which, &printer).await,
             line = next_line(&mut lines) => match line {
                 Some(text) => person.say(text, &printer).await,
                 None => {
@@ -75,33 +91,30 @@ pub(super) async fn attend(
             },
         }
     };
-    print_new(&mut printer, store, &session, &mut cursor, &mut person).await?;
+    while print_some(&mut printer, store, &id, &mut cursor, &mut person).await? {}
     let exit = Exit::of(&ending);
-    printer.finish(&session.id, exit);
+    printer.finish(&id, exit);
     Ok(exit)
 }
 
-async fn print_new(
+/// Prints what is new, at most one batch; whether there is more.
+async fn print_some(
     printer: &mut Printer,
     store: &Store,
-    session: &Session,
+    id: &SessionId,
     cursor: &mut u64,
     person: &mut Person,
-) -> Result<(), CliError> {
-    loop {
-        let events = store.events(&session.id, *cursor, BATCH).await.map_err(CliError::environment)?;
-        let last = events.len() < BATCH;
-        for event in events {
-            *cursor = event.seq;
-            let ended = matches!(event.what, What::Host(HostEvent::Ended { .. }));
-            if printer.event(event).is_err() && !ended {
-                person.on_nobody_reads().await;
-            }
-        }
-        if last {
-            return Ok(());
+) -> Result<bool, CliError> {
+    let events = store.events(id, *cursor, BATCH).await.map_err(CliError::environment)?;
+    let more = events.len() == BATCH;
+    for event in events {
+        *cursor = event.seq;
+        let ended = matches!(event.what, What::Host(HostEvent::Ended { .. }));
+        if printer.event(event).is_err() && !ended {
+            person.on_nobody_reads().await;
         }
     }
+    Ok(more)
 }
 
 async fn next_line(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
