@@ -12,6 +12,7 @@ use crate::dirs::SessionDir;
 use crate::engine;
 use crate::engine::{ContainerSpec, Labels, Mount, Network, NetworkAttachment, NetworkSpec};
 use crate::policy::{Facts, Permit};
+use crate::proxy::{HEALTH_PATH, PLACEHOLDER};
 use crate::request::{AgentRequest, RunAs};
 use crate::session::SessionId;
 use crate::session::machine::{Ends, Rules};
@@ -23,11 +24,6 @@ pub const LABEL_SESSION: &str = "aigo.session";
 
 /// The name under which containers reach the host's proxies.
 pub const GATEWAY_NAME: &str = "host-gateway";
-/// What stands where a credential would: the proxy replaces it on the host.
-pub const PLACEHOLDER: &str = "CREDENTIAL_PROXY_PLACEHOLDER";
-
-/// Where the proxy says that it answers.
-const HEALTH_PATH: &str = "/aigo/health";
 
 /// What the agent may do as root of its container: install packages, change owners, run as others. Left out of the
 /// engines' default are NET_RAW (spoofing on the session's network), MKNOD, SETFCAP and NET_BIND_SERVICE.

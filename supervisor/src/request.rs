@@ -20,7 +20,7 @@ pub const DEFAULT_PIDS: u32 = 1024;
 /// Default life of a session.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Default port of the credential proxy on the gateway of the session's network.
-pub const DEFAULT_PROXY_PORT: u16 = 3001;
+pub const DEFAULT_PROXY_PORT: u16 = crate::proxy::DEFAULT_PORT;
 
 /// A wish for a session, unjudged.
 #[derive(Clone, Debug)]
