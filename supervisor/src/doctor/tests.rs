@@ -9,7 +9,8 @@ const IMAGE: &str = "aigo-agent-runner:latest";
 
 async fn report(fake: &FakeEngine, data: &Path) -> Report {
     let engine: SharedEngine = Arc::new(fake.clone());
-    let dirs = DataDir::open(Some(data), |_| None);
+    // Made by us, so that its mode is ours whatever the umask; a folder that exists is left as it is.
+    let dirs = DataDir::open(Some(&data.join("data")), |_| None);
     let subject = Subject { engine: Ok(engine), dirs, image: IMAGE, kernel_settings: data };
     // A port that nobody listens on: no test asks the real upstream.
     let env = |name: &str| (name == "ANTHROPIC_BASE_URL").then(|| OsString::from("http://127.0.0.1:9"));
