@@ -12,12 +12,18 @@
 //! cancel                                              kill
 //! ```
 
+mod ending;
+mod rules;
+mod words;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
 use ipc_protocol::event::{ClosingReason, EventKind, StepState, TurnOutcome};
-use ipc_protocol::exit::RunnerExit;
 
+pub use self::ending::ExitFacts;
+pub use self::rules::{Ends, Graces, Rules};
+pub use self::words::{Command, Effect, Input};
 use super::event::HostEvent;
 use super::status::{EndReason, Ending, Status};
 
@@ -39,133 +45,6 @@ pub const NOTICE_ID: &str = "aigo-save";
 
 /// Duration since the session was asked for.
 pub type At = Duration;
-
-/// What bounds a session.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rules {
-    /// Longest life; none = unbounded.
-    pub timeout: Option<Duration>,
-    /// Longest silence with nothing in flight; none = unbounded.
-    pub idle_timeout: Option<Duration>,
-    /// The graces of the ladder.
-    pub graces: Graces,
-    /// When the session closes by itself.
-    pub ends: Ends,
-    /// The agent can be asked to save its work.
-    pub can_save: bool,
-}
-
-/// The graces of the ladder's stages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Graces {
-    /// From the request to save to `_close`.
-    pub save: Duration,
-    /// From `_close` to SIGTERM.
-    pub close: Duration,
-    /// From SIGTERM to kill: the runner kills the agent then; if the runner itself does not listen, the container is killed
-    /// [`RUNNER_END`] later.
-    pub term: Duration,
-}
-
-impl Default for Graces {
-    fn default() -> Self {
-        // Save: one model answer and one tool call. Close: the agent's own end. Term: as `docker stop`.
-        Self { save: Duration::from_secs(30), close: Duration::from_secs(10), term: Duration::from_secs(10) }
-    }
-}
-
-/// When a session closes by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ends {
-    /// When everything that was sent has been answered by a finished turn.
-    WhenAnswered,
-    /// As soon as everything that was sent has been taken: the program then sees the end of its input.
-    WhenTaken,
-    /// Only when told.
-    WhenTold,
-}
-
-/// What the machine learns.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// The container runs.
-    Launched,
-    /// The runner says something.
-    Runner(&'a EventKind),
-    /// A message was written to the runner's mailbox.
-    Sent(&'a str),
-    /// An agent's question for its people was stored; the next message answers it.
-    Asked,
-    /// Somebody wants something.
-    Command(Command),
-    /// How many model requests the proxy is carrying for the session.
-    ModelRequests(usize),
-    /// Whether a person is attached.
-    Attached(bool),
-    /// The container is gone.
-    Exited(&'a ExitFacts),
-    /// The engine does not answer any more.
-    EngineLost(&'a str),
-    /// The container broke the rules of its journal: nothing more can be learned from it.
-    Broken(&'a str),
-    /// Time has passed.
-    Tick,
-}
-
-/// What somebody wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Stop the turn.
-    Interrupt,
-    /// End gracefully; with a grace, go down the ladder after it.
-    Close {
-        /// None: as long as it takes.
-        grace: Option<Duration>,
-        /// Who, in words.
-        by: String,
-    },
-    /// End now.
-    Cancel {
-        /// Who, in words.
-        by: String,
-    },
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a handful at a time, consumed at once")]
-pub enum Effect {
-    /// Tell the readers.
-    Tell(HostEvent),
-    /// Put a message that did not come from a person into the mailbox, under the id [`NOTICE_ID`].
-    SendNotice(&'static str),
-    /// Put an interrupt into the mailbox.
-    SendInterrupt,
-    /// Put `_close` into the mailbox.
-    WriteClose,
-    /// SIGTERM to the container.
-    Term,
-    /// SIGKILL to the container.
-    Kill,
-    /// The session is over.
-    Finish(Ending),
-}
-
-/// What is known about a container that is gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExitFacts {
-    /// Its exit code; none if the engine does not know it.
-    pub code: Option<i64>,
-    /// The kernel killed PID 1 or a child for memory, as far as the engine or the cgroup know.
-    pub out_of_memory: bool,
-    /// A process could not be made for the bound on processes.
-    pub pids_exhausted: bool,
-    /// The disk that holds the IPC directory is full.
-    pub disk_full: bool,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Intent {
@@ -560,82 +439,6 @@ impl Machine {
             return None;
         }
         self.rules.idle_timeout.map(|idle| self.last_activity + idle)
-    }
-
-    /// Why a session whose container is gone has ended.
-    fn ending(&self, facts: &ExitFacts) -> Ending {
-        match &self.intent {
-            Some(Intent::Wall) => {
-                return Ending::because(EndReason::WallTimeout, "the timeout passed before the agent was done");
-            }
-            Some(Intent::Idle) => return Ending::because(EndReason::IdleTimeout, "the session was idle for too long"),
-            Some(Intent::Cancel(by)) => return Ending::because(EndReason::Cancelled, format!("cancelled by {by}")),
-            Some(Intent::Broken(why)) => return Ending::because(EndReason::RunnerLost, why.clone()),
-            Some(Intent::NotReady) => {
-                let reason = EndReason::SetupFailed { step: "runner".into() };
-                return Ending::because(reason, format!("the runner was not ready within {READY_LIMIT:?}"));
-            }
-            None | Some(Intent::Drain | Intent::Close(_)) => {}
-        }
-        if let Some((step, detail)) = &self.failed_step {
-            return Ending::because(EndReason::SetupFailed { step: step.clone() }, detail.clone());
-        }
-        let exit = facts.code.and_then(RunnerExit::from_code);
-        if let (Some(Intent::Close(by)), Some(Stage::Term { .. } | Stage::Kill { .. })) = (&self.intent, self.stage)
-            && matches!(exit, None | Some(RunnerExit::Terminated))
-        {
-            let detail = format!("closed by {by}; the agent did not end within the grace and was ended by force");
-            return Ending::because(EndReason::Cancelled, detail);
-        }
-        if exit != Some(RunnerExit::Done) {
-            if facts.out_of_memory {
-                return Ending::because(EndReason::OutOfMemory, "the container used more than its --memory");
-            }
-            if facts.pids_exhausted {
-                return Ending::because(EndReason::PidsExhausted, "the container used more processes than its --pids");
-            }
-        }
-        self.ending_by_exit(exit, facts)
-    }
-
-    fn ending_by_exit(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
-        let closed = matches!(self.intent, Some(Intent::Close(_)));
-        match exit {
-            Some(RunnerExit::Done) if closed => Ending::new(EndReason::Closed),
-            Some(RunnerExit::Done) => Ending::new(EndReason::Finished),
-            Some(RunnerExit::AgentFailed) => {
-                let interrupted = matches!(self.last_turn, Some((TurnOutcome::Interrupted, _)));
-                if closed && interrupted {
-                    // Claude Code exits with 1 after an interrupted turn; somebody wanted exactly that.
-                    return Ending::new(EndReason::Closed);
-                }
-                let code = self.agent_exit.and_then(|(code, _)| code).unwrap_or(1);
-                let detail = match &self.last_turn {
-                    Some((TurnOutcome::Error | TurnOutcome::MaxTurns, text)) if !text.is_empty() => Some(text.clone()),
-                    _ => None,
-                };
-                Ending { reason: EndReason::AgentExit { code }, detail }
-            }
-            Some(RunnerExit::AgentSignalled) => {
-                let signal = self.agent_exit.and_then(|(_, signal)| signal).unwrap_or_default();
-                Ending::new(EndReason::AgentSignal { signal })
-            }
-            Some(RunnerExit::BadConfig) => Ending::because(
-                EndReason::SetupFailed { step: "config".into() },
-                "the runner in the image does not understand this supervisor; rebuild it with `aigo image build`",
-            ),
-            Some(RunnerExit::SetupFailed) => Ending::new(EndReason::SetupFailed { step: "unknown".into() }),
-            Some(RunnerExit::IpcFailed) if facts.disk_full => {
-                Ending::because(EndReason::DiskFull, "the disk that holds the data directory is full")
-            }
-            Some(RunnerExit::Terminated) => {
-                Ending::because(EndReason::Cancelled, "the container was stopped from outside aigo")
-            }
-            Some(RunnerExit::Internal | RunnerExit::IpcFailed) | None => {
-                let code = facts.code.map_or_else(|| "an unknown code".to_owned(), |code| format!("code {code}"));
-                Ending::because(EndReason::RunnerLost, format!("the container ended with {code} without a word"))
-            }
-        }
     }
 }
 

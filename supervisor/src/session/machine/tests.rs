@@ -1,5 +1,6 @@
 use ipc_protocol::clip::{ClippedText, ClippedValue};
 use ipc_protocol::event::TurnFinished;
+use ipc_protocol::exit::RunnerExit;
 use proptest::prelude::*;
 
 use super::*;
