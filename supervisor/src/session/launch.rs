@@ -294,7 +294,8 @@ async fn given_up(unwanted: Option<(String, Instant)>) -> String {
 }
 
 fn store_failed(error: &StoreError) -> Ending {
-    Ending::because(EndReason::DiskFull, format!("the session could not be recorded: {}", chain(error)))
+    let reason = if error.is_disk() { EndReason::DiskFull } else { EndReason::SetupFailed { step: "store".into() } };
+    Ending::because(reason, format!("the session could not be recorded: {}", chain(error)))
 }
 
 async fn compare(before: Option<Look>, workspace: PathBuf) -> Option<crate::workspace::changes::Changes> {

@@ -1,10 +1,11 @@
 //! The thread that owns the connection, and the migrations.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,6 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 const QUEUE: usize = 256;
 /// How long SQLite waits for another process's write.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long another process may take to make the database or bring it up to date.
+const OPEN: Duration = Duration::from_secs(30);
+/// How often it is looked at meanwhile.
+const OPEN_POLL: Duration = Duration::from_millis(5);
 /// SQLite's page cache in KiB (its default is 2 MiB): events are appended, and read once soon after.
 const CACHE_KIB: i64 = 256;
 
@@ -56,9 +61,28 @@ pub enum StoreError {
         /// What.
         what: String,
     },
+    /// Another process is bringing it up to date, for longer than that takes.
+    #[error("the database {} is being opened by another process for more than {OPEN:?}; is it stuck?", path.display())]
+    Busy {
+        /// Which.
+        path: PathBuf,
+    },
     /// Its thread has ended.
     #[error("the database thread has ended")]
     Closed,
+}
+
+impl StoreError {
+    /// The disk is full or broken, which a person mends by making room, as against a fault of ours.
+    pub fn is_disk(&self) -> bool {
+        match self {
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+            ),
+            Self::Migration { .. } | Self::Corrupt { .. } | Self::Busy { .. } | Self::Closed => false,
+        }
+    }
 }
 
 /// What can go wrong inside a job.
@@ -80,6 +104,7 @@ impl Store {
     /// Opens or makes the database and starts its thread.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let sqlite = |source| StoreError::Sqlite { path: path.to_owned(), source };
+        let _turn = take_turn(path)?;
         let mut connection = Connection::open(path).map_err(sqlite)?;
         connection.busy_timeout(BUSY).map_err(sqlite)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
@@ -120,6 +145,23 @@ impl Store {
     }
 }
 
+/// Two first starts at once must not both make the tables, and the switch to WAL does not wait for a lock
+/// (<https://sqlite.org/wal.html>): a flock(2) on a file beside the database keeps them apart until it is open. A folder
+/// in which that file cannot be made says so when the database is opened.
+fn take_turn(path: &Path) -> Result<Option<File>, StoreError> {
+    let Ok(file) = File::create(path.with_extension("db-open")) else { return Ok(None) };
+    let deadline = Instant::now() + OPEN;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            // A file system without locks: as before.
+            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(OPEN_POLL),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { path: path.to_owned() }),
+        }
+    }
+}
+
 fn migrate(connection: &mut Connection) -> rusqlite_migration::Result<()> {
     Migrations::new(MIGRATIONS.iter().map(|sql| M::up(sql)).collect()).to_latest(connection)
 }
@@ -132,6 +174,38 @@ mod tests {
     fn migrations_are_sound() {
         let steps = MIGRATIONS.iter().map(|sql| M::up(sql)).collect::<Vec<_>>();
         Migrations::new(steps).validate().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn first_starts_at_once_share_one_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("aigo.db");
+        let threads: Vec<_> = (0..16)
+            .map(|_| {
+                let path = path.clone();
+                std::thread::spawn(move || Store::open(&path).map(drop))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_from_other_failures() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("aigo.db")).unwrap();
+        let full = store
+            .call(|connection| {
+                connection.pragma_update(None, "max_page_count", 1)?;
+                connection.execute_batch("CREATE TABLE more (x); INSERT INTO more VALUES (zeroblob(1000000))")?;
+                Ok(())
+            })
+            .await
+            .unwrap_err();
+        assert!(full.is_disk(), "{full}");
+        let wrong = store.call(|connection| Ok(connection.execute("INSERT INTO nothing VALUES (1)", [])?)).await;
+        assert!(!wrong.unwrap_err().is_disk());
     }
 
     #[tokio::test]
