@@ -12,6 +12,7 @@ pub mod show;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use args::config::ConfigCommand;
 use args::{Args, Command, ImageCommand};
 use exit::Exit;
 
@@ -55,6 +56,8 @@ async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
         Command::Image { command: ImageCommand::Build(build) } => commands::image::build(&global, &build).await,
         Command::Image { command: ImageCommand::Status(status) } => commands::image::status(&global, &status).await,
         Command::Doctor(doctor) => commands::doctor::run(&global, &doctor).await,
+        Command::Config { command: ConfigCommand::Check(check) } => commands::config::check(&check),
+        Command::Config { command: ConfigCommand::Show(show) } => commands::config::show(&global, &show),
         Command::Completions { shell } => Ok(commands::completions::run(shell)),
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cli;
+pub mod config;
 pub mod dirs;
 pub mod doctor;
 pub mod engine;

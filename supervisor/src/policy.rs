@@ -13,9 +13,9 @@ use crate::request::{AgentRequest, SessionRequest};
 use crate::workspace::facts::FolderFacts;
 
 /// Smallest memory that the engines accept (6 MiB, see `docker run --memory`); the runner alone fits well in it.
-const MIN_MEMORY: u64 = 6 << 20;
+pub(crate) const MIN_MEMORY: u64 = 6 << 20;
 /// Fewest processes with which the runner and an agent start.
-const MIN_PIDS: u32 = 16;
+pub(crate) const MIN_PIDS: u32 = 16;
 
 /// What the judgement rests on; gathered just before it, and what is then used.
 #[derive(Clone, Debug)]

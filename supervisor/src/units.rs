@@ -86,6 +86,26 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
+/// Writes a size without loss, as [`parse_size`] reads it: `4g`, `512m`, `1000`.
+pub fn exact_size(bytes: u64) -> String {
+    let units = [(40, "t"), (30, "g"), (20, "m"), (10, "k")];
+    let unit = units.into_iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
+    unit.map_or_else(|| bytes.to_string(), |(shift, suffix)| format!("{}{suffix}", bytes >> shift))
+}
+
+/// Writes a duration without loss of milliseconds, as [`parse_duration`] reads it: `2h30m`, `90d`, `0`.
+pub fn exact_duration(duration: Duration) -> String {
+    let mut left = duration.as_millis();
+    let mut text = String::new();
+    for (unit, ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        if left >= ms {
+            text.push_str(&format!("{}{unit}", left / ms));
+            left %= ms;
+        }
+    }
+    if text.is_empty() { "0".to_owned() } else { text }
+}
+
 /// A number of CPUs in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MilliCpus(pub u32);
@@ -150,6 +170,19 @@ mod tests {
         assert_eq!(MilliCpus(1500).to_string(), "1.5");
         for bad in ["0", "-1", "two", "1025", "inf"] {
             assert!(parse_cpus(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_exactly_is_read_again() {
+        for (bytes, text) in [(4 << 30, "4g"), (3 << 29, "1536m"), (1000, "1000"), (1 << 40, "1t"), (1, "1")] {
+            assert_eq!(exact_size(bytes), text);
+            assert_eq!(parse_size(text), Ok(bytes));
+        }
+        for (ms, text) in [(9_000_000, "2h30m"), (90 * 86_400_000, "90d"), (61_250, "1m1s250ms"), (0, "0")] {
+            let duration = Duration::from_millis(ms);
+            assert_eq!(exact_duration(duration), text);
+            assert_eq!(parse_grace(text), Ok(duration), "{text}");
         }
     }
 

@@ -16,11 +16,12 @@ use crate::upstream::{KEY, Upstream};
 use crate::{Script, binary};
 
 /// Variables that would change what is tested.
-const FOREIGN: [&str; 7] = [
+const FOREIGN: [&str; 8] = [
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
     "ANTHROPIC_BASE_URL",
     "CLAUDE_CODE_OAUTH_TOKEN",
+    "AIGO_CONFIG",
     "AIGO_DATA_DIR",
     "AIGO_ENGINE",
     "NO_COLOR",

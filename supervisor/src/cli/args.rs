@@ -1,5 +1,7 @@
 //! The flags, typed. Values are checked here, so that an error names the flag, the value and what is allowed.
 
+pub mod config;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +70,11 @@ pub enum Command {
     },
     /// Check everything that can break a first run, and say how to mend it
     Doctor(DoctorArgs),
+    /// Check and show the configuration of the service
+    Config {
+        #[command(subcommand)]
+        command: config::ConfigCommand,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  aigo completions bash > /etc/bash_completion.d/aigo")]
     Completions {

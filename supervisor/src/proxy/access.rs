@@ -16,16 +16,16 @@ const BASE_URL_VARIABLE: &str = "ANTHROPIC_BASE_URL";
 pub enum AccessError {
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    #[error("ANTHROPIC_BASE_URL is not a URL like https://host/path: {0}")]
+    #[error("the upstream (ANTHROPIC_BASE_URL) is not a URL like https://host/path: {0}")]
     NotAUrl(String),
     #[error(
-        "ANTHROPIC_BASE_URL contains a user name or password: put the credential into ANTHROPIC_AUTH_TOKEN instead"
+        "the upstream (ANTHROPIC_BASE_URL) contains a user name or password: put the credential into ANTHROPIC_AUTH_TOKEN instead"
     )]
     UserInfo,
-    #[error("ANTHROPIC_BASE_URL {url:?} has a query: only scheme, host, port and path are allowed")]
+    #[error("the upstream (ANTHROPIC_BASE_URL) {url:?} has a query: only scheme, host, port and path are allowed")]
     Query { url: String },
     #[error(
-        "ANTHROPIC_BASE_URL {url:?} is plain http, which would show the credential to the network: use https, or \
+        "the upstream (ANTHROPIC_BASE_URL) {url:?} is plain http, which would show the credential to the network: use https, or \
          --allow-plain-http if that network is yours"
     )]
     PlainHttp { url: String },
@@ -38,6 +38,19 @@ pub struct UpstreamUrl {
     authority: Authority,
     /// Without a slash at its end; empty for the root.
     prefix: String,
+}
+
+impl Default for UpstreamUrl {
+    fn default() -> Self {
+        let host = DEFAULT_BASE_URL.trim_start_matches("https://");
+        Self { scheme: Scheme::HTTPS, authority: Authority::from_static(host), prefix: String::new() }
+    }
+}
+
+impl std::fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.prefix)
+    }
 }
 
 impl UpstreamUrl {
@@ -60,11 +73,12 @@ impl UpstreamUrl {
         if scheme != Scheme::HTTPS && scheme != Scheme::HTTP {
             return Err(malformed("its scheme is neither https nor http"));
         }
-        if scheme == Scheme::HTTP && !allow_plain_http && !is_loopback(authority.host()) {
-            return Err(AccessError::PlainHttp { url: url.to_owned() });
-        }
         let prefix = parts.path_and_query.map(|path| path.path().trim_end_matches('/').to_owned()).unwrap_or_default();
-        Ok(Self { scheme, authority, prefix })
+        let url = Self { scheme, authority, prefix };
+        if url.is_plain_beyond_loopback() && !allow_plain_http {
+            return Err(AccessError::PlainHttp { url: url.to_string() });
+        }
+        Ok(url)
     }
 
     /// The address of a request that came in with this path and query.
@@ -80,6 +94,11 @@ impl UpstreamUrl {
         parts.path_and_query = Some(path);
         // Scheme, authority and path are all present: from_parts refuses only combinations with one of them missing.
         Ok(Uri::from_parts(parts).unwrap_or_default())
+    }
+
+    /// The credential would be seen by the network beyond this host.
+    pub fn is_plain_beyond_loopback(&self) -> bool {
+        self.scheme == Scheme::HTTP && !is_loopback(self.authority.host())
     }
 
     /// Host name or address, for messages.
@@ -122,10 +141,13 @@ impl ModelAccess {
     pub fn from_env(env: impl Fn(&str) -> Option<OsString>, allow_plain_http: bool) -> Result<Self, AccessError> {
         let credential = Credential::from_env(&env)?;
         let url = match env(BASE_URL_VARIABLE).filter(|url| !url.is_empty()) {
-            Some(url) => url.into_string().map_err(|_| AccessError::NotAUrl("it is not valid UTF-8".to_owned()))?,
-            None => DEFAULT_BASE_URL.to_owned(),
+            Some(url) => {
+                let url = url.into_string().map_err(|_| AccessError::NotAUrl("it is not valid UTF-8".to_owned()))?;
+                UpstreamUrl::parse(&url, allow_plain_http)?
+            }
+            None => UpstreamUrl::default(),
         };
-        Ok(Self { url: UpstreamUrl::parse(&url, allow_plain_http)?, credential })
+        Ok(Self { url, credential })
     }
 
     /// The upstream.

@@ -149,7 +149,7 @@ fn sessions_that_do_not_exist_are_named() {
 #[test]
 fn help_teaches() {
     let home = Home::without_engine();
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["run"],
         &["ps"],
@@ -161,6 +161,9 @@ fn help_teaches() {
         &["image", "build"],
         &["image", "status"],
         &["doctor"],
+        &["config"],
+        &["config", "check"],
+        &["config", "show"],
         &["completions"],
     ];
     for command in commands {
@@ -168,7 +171,7 @@ fn help_teaches() {
         assert_eq!(said.code, Some(0), "{command:?}");
         assert!(said.stderr.is_empty(), "{command:?}: {}", said.stderr);
         assert!(said.stdout.contains("Usage:"), "{command:?}: {}", said.stdout);
-        if command != ["image"] {
+        if command != ["image"] && command != ["config"] {
             let example = format!("  aigo {}", command.join(" "));
             assert!(said.stdout.contains(&example), "{command:?} shows no example: {}", said.stdout);
         }
@@ -177,6 +180,39 @@ fn help_teaches() {
     for taught in ["512m or 4g", "90s or 2h30m", "2 or 0.5", "Exit codes:", "124 timeout", "Ctrl-C", "[default: 30m]"] {
         assert!(run.contains(taught), "the help of `run` does not teach `{taught}`: {run}");
     }
+}
+
+#[test]
+fn a_configuration_is_checked_and_shown() {
+    let home = Home::without_engine();
+    let bad = home.write("bad.toml", "[session]\nmemroy = \"1g\"\ncpus = 9999\n");
+    let bad = bad.to_str().unwrap();
+    let names = ["bad.toml:2", "`memroy`", "did you mean `memory`?", "bad.toml:3", "0.01 to 1024"];
+    refused(&home, &["config", "check", bad], &names);
+    refused(&home, &["config", "show", "--config", bad], &names);
+    refused(
+        &home,
+        &["config", "check", "/no/such.toml"],
+        &["/no/such.toml", "No such file", "aigo config show --default"],
+    );
+    let said = home.aigo(["config", "check", "--json", bad]);
+    let json: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((said.code, &json["ok"]), (Some(2), &false.into()));
+    assert_eq!(json["problems"].as_array().unwrap().len(), 2, "{json}");
+
+    let template = home.aigo(["config", "show", "--default"]);
+    let good = home.write("good.toml", template.stdout.replace("#length = 1000", "length = 5"));
+    let good = good.to_str().unwrap();
+    let said = home.aigo(["config", "check", good]);
+    assert_eq!((said.code, said.stdout.trim()), (Some(0), format!("ok: {good}").as_str()), "{}", said.stderr);
+    let mut show = home.aigo_command(["config", "show", "--json"]);
+    let output = show.env("AIGO_CONFIG", good).env("AIGO_SESSION_PIDS", "99").output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let value = |key: &str| json["values"].as_array().unwrap().iter().find(|value| value["key"] == key).unwrap();
+    assert_eq!((&value("queue.length")["value"], &value("queue.length")["origin"]["path"]), (&5.into(), &good.into()));
+    assert_eq!(value("session.pids")["origin"]["variable"], "AIGO_SESSION_PIDS");
+    assert_eq!(value("data-dir")["origin"]["variable"], "AIGO_DATA_DIR");
+    assert_eq!(value("proxy.port")["origin"]["from"], "default");
 }
 
 #[test]
