@@ -132,6 +132,11 @@ impl SessionDir {
         self.root.join("lock")
     }
 
+    /// There while it is not known whether the engine has made something of the session's.
+    pub fn in_doubt(&self) -> PathBuf {
+        self.root.join("in-doubt")
+    }
+
     /// Where the owner listens for `aigo stop`, `send` and `interrupt`.
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control")

@@ -51,7 +51,7 @@ pub use container::{
 pub use error::{EngineError, Object};
 pub use event::{EngineEvent, EventKind, EventStream};
 pub use image::{BuildOptions, BuildProgress, ImageId, ImageInfo, ProgressSink, TarStream};
-pub use info::{Backend, CgroupDriver, CgroupVersion, EngineInfo, LimitSupport, Networking};
+pub use info::{Backend, CgroupDriver, CgroupVersion, EngineIdentity, EngineInfo, LimitSupport, Networking};
 pub use network::{Ipv4Net, Network, NetworkId, NetworkSpec};
 pub use output::{ExecOutput, LogsQuery, Output};
 

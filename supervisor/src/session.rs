@@ -10,10 +10,12 @@
 //! - [`machine`] is the whole life as a pure function: inputs and the time go in, effects come out.
 //! - [`driver`] is the one task that owns a session: it feeds the machine and carries out its effects.
 //! - [`launch`] brings everything up in order; [`resources`] takes everything down again, whatever happened in between.
-//! - [`recover`] does the same for sessions whose owner died without a word.
+//! - [`recover`] does the same for sessions whose owner died without a word; [`doubt`] says where the engine may still
+//!   have something to show.
 //! - [`event`] is what readers see; the store has it before any of them.
 
 pub mod control;
+pub mod doubt;
 pub mod driver;
 pub mod event;
 pub mod id;

@@ -9,6 +9,7 @@ use crate::engine::detect::{Choice, ENGINE_VARIABLE, connect};
 use crate::engine::docker::HostEnv;
 use crate::engine::{EngineInfo, SharedEngine};
 use crate::session::SessionId;
+use crate::session::launch::Launcher;
 use crate::store::{SessionFilter, SessionRow, Store};
 
 /// The data directory with its store.
@@ -39,6 +40,17 @@ impl Context {
         let engine = connect(choice, &HostEnv::from_process()).await.map_err(CliError::environment)?;
         let info = engine.detect().await.map_err(CliError::environment)?;
         Ok((engine, info))
+    }
+
+    /// What launches sessions on that engine, and clears away what dead ones have left on it.
+    pub fn launcher(&self, engine: SharedEngine, info: &EngineInfo) -> Launcher {
+        Launcher {
+            engine,
+            store: self.store.clone(),
+            dirs: self.dirs.clone(),
+            instance: self.instance.clone(),
+            identity: info.identity(),
+        }
     }
 
     /// The one session that `text` is the id, or the beginning of the id, of.

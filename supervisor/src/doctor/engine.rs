@@ -143,6 +143,7 @@ pub(super) mod tests {
     pub(in crate::doctor) fn info() -> EngineInfo {
         EngineInfo {
             backend: Backend::Docker,
+            id: "an-engine".into(),
             version: "26.1.5".into(),
             api_version: "1.45".into(),
             endpoint: "unix:///run/docker.sock".into(),

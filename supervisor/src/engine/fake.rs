@@ -109,6 +109,14 @@ impl FakeEngine {
         self.fault(call, nth, Fault::Hang);
     }
 
+    /// Carries out what calls with [`Fault::Late`] have asked for.
+    pub fn catch_up(&self) {
+        let mut state = self.lock();
+        for act in std::mem::take(&mut state.late) {
+            act(&mut state);
+        }
+    }
+
     /// From now on nobody answers: calls fail, waits end after their retries, event streams break. Containers go on.
     pub fn engine_down(&self) {
         {
@@ -157,12 +165,22 @@ impl FakeEngine {
         act: impl Future<Output = Result<T, EngineError>>,
     ) -> Result<T, EngineError> {
         let fault = self.lock().faults.record(call, subject);
+        self.faulted(fault, what, limit, act).await
+    }
+
+    async fn faulted<T>(
+        &self,
+        fault: Option<Fault>,
+        what: &'static str,
+        limit: Duration,
+        act: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
         deadline::within(what, limit, async {
             self.lock().answers()?;
             match fault {
                 None => act.await,
-                Some(Fault::Fail(error)) => Err(error),
-                Some(Fault::Hang) => std::future::pending().await,
+                Some(Fault::Fail(error) | Fault::Late(Some(error))) => Err(error),
+                Some(Fault::Hang | Fault::Late(None)) => std::future::pending().await,
                 Some(Fault::LoseAnswer) => {
                     act.await?;
                     Err(EngineError::Lost { what, reason: "the connection was cut".to_owned() })
@@ -170,6 +188,23 @@ impl FakeEngine {
             }
         })
         .await
+    }
+
+    /// A call that makes something, perhaps only after we have stopped waiting for it.
+    async fn making<T>(
+        &self,
+        call: Call,
+        subject: &str,
+        what: &'static str,
+        limit: Duration,
+        act: impl FnOnce(&mut State) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let fault = self.lock().faults.record(call, subject);
+        if let Some(Fault::Late(answer)) = fault {
+            self.lock().late.push(Box::new(move |state| drop(act(state))));
+            return self.faulted(Some(Fault::Late(answer)), what, limit, std::future::pending()).await;
+        }
+        self.faulted(fault, what, limit, async { act(&mut self.lock()) }).await
     }
 
     /// A call that needs nothing but the state.
@@ -184,6 +219,9 @@ impl FakeEngine {
         self.call(call, subject, what, limit, async { act(&mut self.lock()) }).await
     }
 }
+
+/// What a call does to the state.
+type Act = Box<dyn FnOnce(&mut State) + Send>;
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -244,8 +282,9 @@ impl Engine for FakeEngine {
     }
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<Network, EngineError> {
-        self.quick(Call::CreateNetwork, &spec.name, "create a network", deadline::NETWORK, |state| {
-            state.create_network(spec)
+        let wanted = spec.clone();
+        self.making(Call::CreateNetwork, &spec.name, "create a network", deadline::NETWORK, move |state| {
+            state.create_network(&wanted)
         })
         .await
     }
@@ -262,7 +301,9 @@ impl Engine for FakeEngine {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<Created, EngineError> {
-        self.quick(Call::Create, &spec.name, "create container", deadline::CREATE, |state| state.create(spec)).await
+        let wanted = spec.clone();
+        self.making(Call::Create, &spec.name, "create container", deadline::CREATE, move |state| state.create(&wanted))
+            .await
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {

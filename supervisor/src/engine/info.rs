@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The kinds of engine that aigo can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -89,11 +89,31 @@ pub struct Networking {
     pub extra_run_args: Vec<String>,
 }
 
+/// Tells engines apart: a session's objects are on one of them, and only that one can be asked about them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineIdentity {
+    /// What the engine calls itself: a UUID that Docker makes once and keeps beside its images. Empty if it does not say.
+    pub id: String,
+    /// Where it answered.
+    pub endpoint: String,
+}
+
+impl EngineIdentity {
+    /// Whether both are one engine, as far as can be told: its address may differ (a context, a forwarded socket), and an
+    /// engine that was set up anew has another name at the old address, where nothing of its predecessor's is left.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (!self.id.is_empty() && self.id == other.id) || self.endpoint == other.endpoint
+    }
+}
+
 /// An engine that answers and is good enough.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EngineInfo {
     pub backend: Backend,
+    /// As [`EngineIdentity::id`].
+    pub id: String,
     pub version: String,
     /// The wire version that we speak with it.
     pub api_version: String,
@@ -120,4 +140,26 @@ pub struct EngineInfo {
     pub message: String,
     /// What the engine warns of.
     pub warnings: Vec<String>,
+}
+
+impl EngineInfo {
+    /// Which engine this is.
+    #[must_use]
+    pub fn identity(&self) -> EngineIdentity {
+        EngineIdentity { id: self.id.clone(), endpoint: self.endpoint.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_engine_has_many_addresses_and_one_address_one_engine() {
+        let engine = |id: &str, endpoint: &str| EngineIdentity { id: id.into(), endpoint: endpoint.into() };
+        assert!(engine("a", "unix:///x").is_same(&engine("a", "unix:///y")));
+        assert!(engine("a", "unix:///x").is_same(&engine("b", "unix:///x")));
+        assert!(!engine("a", "unix:///x").is_same(&engine("b", "unix:///y")));
+        assert!(!engine("", "unix:///x").is_same(&engine("", "unix:///y")));
+    }
 }

@@ -2,6 +2,8 @@
 
 use ipc_protocol::clip::ClippedText;
 use ipc_protocol::event::EventKind;
+use ipc_protocol::limits::MAX_TEXT_BYTES;
+use ipc_protocol::outgoing::{Outgoing, OutgoingFile};
 use serde::{Deserialize, Serialize};
 
 use super::SessionId;
@@ -149,6 +151,21 @@ pub enum HostEvent {
     },
 }
 
+impl HostEvent {
+    /// What tells of a file in `messages/`.
+    pub fn outgoing(id: String, file: &OutgoingFile) -> Self {
+        match &file.outgoing {
+            Outgoing::Message { text, chat_jid } => {
+                Self::Message { id, body: ClippedText::new(text, MAX_TEXT_BYTES), chat_jid: chat_jid.clone() }
+            }
+            Outgoing::Question { text, options } => {
+                Self::AgentQuestion { id, body: ClippedText::new(text, MAX_TEXT_BYTES), options: options.clone() }
+            }
+            Outgoing::File { path, caption } => Self::File { id, path: path.clone(), caption: caption.clone() },
+        }
+    }
+}
+
 /// What is brought up before the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -187,6 +204,22 @@ pub struct Summary {
     /// The agent's closing words of the last turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+}
+
+impl Summary {
+    /// Counts what the runner says.
+    pub fn count(&mut self, kind: &EventKind) {
+        if let EventKind::TurnFinished(turn) = kind {
+            self.turns += 1;
+            let (sum, more) = (&mut self.tokens, turn.tokens);
+            sum.input = sum.input.saturating_add(more.input);
+            sum.output = sum.output.saturating_add(more.output);
+            sum.cache_read = sum.cache_read.saturating_add(more.cache_read);
+            sum.cache_write = sum.cache_write.saturating_add(more.cache_write);
+            self.cost_usd = turn.total_cost_usd.or(self.cost_usd);
+            self.result = Some(turn.body.text.clone());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -24,14 +24,16 @@ use super::resources::Resources;
 use super::status::{EndReason, Ending};
 use super::{SessionId, control};
 use crate::dirs::{DataDir, SessionDir};
-use crate::engine::SharedEngine;
+use crate::engine::{EngineIdentity, SharedEngine};
 use crate::plan::LaunchPlan;
 use crate::policy::Permit;
 use crate::proxy::{NOTICE_QUEUE, Upstream};
 use crate::store::{Outcome, SessionRow, Store, StoreError};
 use crate::workspace::changes::Look;
+use crate::workspace::mountpoints::Held;
 
-/// How long the step of a launch that nobody wants any more may take to end; an engine that hangs is left to itself then.
+/// How long the step of a launch that nobody wants any more may take to end; an engine that hangs is left to itself then,
+/// and the session in [`doubt`](super::doubt).
 const STEP_END: Duration = Duration::from_secs(5);
 /// Wishes that may wait for the driver.
 const COMMANDS: usize = 64;
@@ -47,6 +49,8 @@ pub struct Launcher {
     pub dirs: DataDir,
     /// Marks this data directory's objects on the engine.
     pub instance: Arc<str>,
+    /// Which engine it is.
+    pub identity: EngineIdentity,
 }
 
 /// A session that was launched; it ends by itself even if this is dropped.
@@ -123,7 +127,9 @@ impl Launcher {
         match self.begin(plan, upstream, &folder, lock).await {
             Ok(session) => Ok(session),
             Err(error) => {
-                super::resources::remove_folder(&folder);
+                for problem in super::resources::remove_folder(&folder).await {
+                    tracing::warn!("{problem}");
+                }
                 Err(error)
             }
         }
@@ -145,21 +151,26 @@ impl Launcher {
         let ipc = HostIpc::create(&folder.ipc(), &folder.dead_letters(), owner)?;
         let (latest, latest_seen) = watch::channel(0);
         let driver = Driver::new(id.clone(), self.store.clone(), self.engine.clone(), ipc, plan.rules(), latest)?;
-        let row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace.clone());
-        self.store.insert_session(row).await?;
         let (commands, wishes) = mpsc::channel(COMMANDS);
+        // Before the row: a session that is in the store has an owner who ends it.
+        let socket = folder.control_socket();
+        let listener = control::listen(&socket, commands.clone())
+            .map_err(|source| LaunchError::Folder { path: socket.clone(), source })?;
+        let row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace.clone());
+        if let Err(error) = self.store.insert_session(row.on(self.identity.clone())).await {
+            listener.abort();
+            return Err(error.into());
+        }
         let resources = Resources {
             id: id.clone(),
             folder: folder.clone(),
             lock,
             workspace,
+            points: Held::default(),
             proxy: None,
             grant: None,
             engine_touched: false,
         };
-        let socket = folder.control_socket();
-        let listener = control::listen(&socket, commands.clone())
-            .map_err(|source| LaunchError::Folder { path: socket.clone(), source })?;
         let life = Life { launcher: self.clone(), plan, driver, resources, wishes };
         let task = tokio::spawn(async move {
             let ending = life.live(upstream).await;
@@ -210,7 +221,7 @@ impl Life {
         summary.model_requests = requests.unwrap_or_default();
         summary.changes = compare(before, workspace).await;
         finish(&launcher.store, plan.id(), &mut driver, &ending, summary, problems).await;
-        for problem in released.forget() {
+        for problem in released.forget().await {
             tracing::warn!("session {}: {problem}", plan.id());
         }
         ending
@@ -325,3 +336,6 @@ async fn finish(
     }
     let _ = driver.tell(HostEvent::Ended { status, ending: ending.clone(), summary }).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,29 +2,31 @@
 //! anything new is launched.
 //!
 //! A session is dead if nobody holds its lock. One that has ended, and still has a folder, could not remove its container
-//! then (the engine was away). What its journal still holds is stored first, so that nothing that the
-//! agent said is lost.
+//! then (the engine was away), or does not know whether there is one ([`doubt`]). What the agent of a dead session said,
+//! and nobody heard, is stored first ([`drain`]), so that nothing of it is lost.
+//!
+//! Only the engine that a session is on can be asked about it: sessions of another one are left alone ([`elsewhere`]).
+
+mod drain;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ipc_protocol::host::HostIpc;
-use ipc_protocol::journal::Cursor;
-
-use super::event::{HostEvent, What};
+use super::event::{HostEvent, Summary, What};
+use super::launch::Launcher;
 use super::lock;
 use super::resources::{object_name, remove_engine_objects, remove_folder, remove_mount_points};
 use super::status::{EndReason, Ending};
-use super::{SessionId, event::Summary};
-use crate::dirs::DataDir;
-use crate::engine::{Labels, SharedEngine};
+use super::{SessionId, doubt};
+use crate::dirs::{DataDir, SessionDir};
+use crate::engine::{EngineIdentity, Labels};
 use crate::plan::{LABEL_INSTANCE, LABEL_SESSION};
-use crate::store::{NewEvent, Outcome, SessionFilter, SessionRow, Store, StoreError};
+use crate::store::{Outcome, SessionFilter, SessionRow, Store, StoreError};
 
 /// A folder without a row that is younger than this belongs to a session that is just beginning.
 const BEGINNING: Duration = Duration::from_secs(60);
-/// Rounds of reading a dead session's journal.
-const MAX_ROUNDS: usize = 100_000;
+/// Events that are read at once to add their figures up; each may have some hundred KiB.
+const PAGE: usize = 100;
 
 /// What was found and done.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,8 +37,9 @@ pub struct Swept {
     pub problems: Vec<String>,
 }
 
-/// Clears away everything of this data directory's that has no living owner.
-pub async fn sweep(engine: &SharedEngine, store: &Store, dirs: &DataDir, instance: &str) -> Swept {
+/// Clears away everything of this data directory's that has no living owner, as far as it is on this engine.
+pub async fn sweep(launcher: &Launcher) -> Swept {
+    let Launcher { store, dirs, .. } = launcher;
     let mut swept = Swept::default();
     let rows = match store.sessions(SessionFilter::Live).await {
         Ok(rows) => rows,
@@ -48,14 +51,17 @@ pub async fn sweep(engine: &SharedEngine, store: &Store, dirs: &DataDir, instanc
     let mut known: BTreeSet<SessionId> = BTreeSet::new();
     for row in rows {
         known.insert(row.id.clone());
-        sweep_session(engine, store, dirs, row, &mut swept).await;
+        sweep_session(launcher, row, &mut swept).await;
     }
-    for id in engine_sessions(engine, instance, &mut swept).await {
+    for id in engine_sessions(launcher, &mut swept).await {
         if !known.contains(&id) && !lock::is_held(&dirs.session(&id).lock()) {
-            swept.problems.extend(remove_engine_objects(engine, &id).await);
+            swept.problems.extend(remove_engine_objects(&launcher.engine, &id).await);
         }
     }
-    sweep_folders(engine, store, dirs, &known, &mut swept).await;
+    sweep_folders(launcher, &known, &mut swept).await;
+    if let Err(error) = pay_what_is_owed(store).await {
+        swept.problems.push(error.to_string());
+    }
     swept
 }
 
@@ -63,13 +69,33 @@ pub async fn sweep(engine: &SharedEngine, store: &Store, dirs: &DataDir, instanc
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn is_due(store: &Store, dirs: &DataDir) -> Result<bool, StoreError> {
+pub async fn is_due(launcher: &Launcher) -> Result<bool, StoreError> {
+    let Launcher { store, dirs, identity, .. } = launcher;
     let is_dead = |id: &SessionId| !lock::is_held(&dirs.session(id).lock());
-    let rows = store.sessions(SessionFilter::Live).await?;
-    Ok(rows.iter().any(|row| is_dead(&row.id)) || folders(dirs).iter().any(|(id, _)| is_dead(id)))
+    let is_ours = |row: &SessionRow| elsewhere(row, identity).is_none();
+    if store.sessions(SessionFilter::Live).await?.iter().any(|row| is_dead(&row.id) && is_ours(row)) {
+        return Ok(true);
+    }
+    for (id, _) in folders(dirs) {
+        if is_dead(&id) && store.session(&id).await?.as_ref().is_none_or(is_ours) {
+            return Ok(true);
+        }
+    }
+    Ok(!store.owing().await?.is_empty())
 }
 
-async fn sweep_session(engine: &SharedEngine, store: &Store, dirs: &DataDir, row: SessionRow, swept: &mut Swept) {
+/// Says so if the session is on another engine than this one.
+pub fn elsewhere(row: &SessionRow, here: &EngineIdentity) -> Option<String> {
+    let there = row.engine.as_ref().filter(|there| !there.is_same(here))?;
+    Some(format!(
+        "session {} is on another engine ({} at {}), which alone can say what is left of it; for that engine say \
+         DOCKER_HOST={}",
+        row.id, there.id, there.endpoint, there.endpoint
+    ))
+}
+
+async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) {
+    let Launcher { engine, store, dirs, .. } = launcher;
     let folder = dirs.session(&row.id);
     let lock = match lock::take(&folder.lock()) {
         Ok(Some(lock)) => Some(lock),
@@ -78,6 +104,11 @@ async fn sweep_session(engine: &SharedEngine, store: &Store, dirs: &DataDir, row
         // Its folder is gone.
         Err(_) => None,
     };
+    if let Some(where_it_is) = elsewhere(&row, &launcher.identity) {
+        // Not a problem of this start, nor of each one that follows: `aigo stop` says it to whoever asks.
+        tracing::info!("{where_it_is}");
+        return;
+    }
     // It may have ended in order since the rows were listed.
     match store.session(&row.id).await {
         Ok(Some(now)) if now.ended_at.is_none() => {}
@@ -93,12 +124,16 @@ async fn sweep_session(engine: &SharedEngine, store: &Store, dirs: &DataDir, row
         swept.problems.extend(problems);
         return;
     }
-    if let Err(error) = drain_journal(store, dirs, &row.id).await {
-        swept.problems.push(error);
-    }
+    let summary = match last_words(store, &row, &folder).await {
+        Ok(summary) => summary,
+        Err(error) => {
+            // What the agent said is only there: the next start tries again.
+            swept.problems.push(error.to_string());
+            return;
+        }
+    };
     swept.problems.extend(remove_mount_points(store, &row.id, &row.workspace).await);
     let ending = Ending::because(EndReason::Cancelled, "the aigo process that ran it ended without a word");
-    let summary = Summary::default();
     let status = ending.reason.status();
     let ended = HostEvent::Ended { status, ending: ending.clone(), summary: summary.clone() };
     let outcome = Outcome { status, ending: Some(ending), summary: Some(summary) };
@@ -110,38 +145,68 @@ async fn sweep_session(engine: &SharedEngine, store: &Store, dirs: &DataDir, row
         Ok(()) => swept.sessions.push(row.id),
         Err(error) => swept.problems.push(error.to_string()),
     }
-    swept.problems.extend(remove_folder(&folder));
-    drop(lock);
-}
-
-async fn drain_journal(store: &Store, dirs: &DataDir, id: &SessionId) -> Result<(), String> {
-    let folder = dirs.session(id);
-    let Ok(ipc) = HostIpc::open(&folder.ipc(), &folder.dead_letters(), None) else { return Ok(()) };
-    let cursor = store.journal_cursor(id).await.map_err(|error| error.to_string())?;
-    let cursor = cursor.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or(Cursor::START);
-    let mut journal = ipc.journal(cursor);
-    for _ in 0..MAX_ROUNDS {
-        let batch = journal.read();
-        if batch.events.is_empty() {
-            break;
-        }
-        let events = batch.events.into_iter();
-        let events = events.map(|event| NewEvent { runner_seq: Some(event.seq), what: What::Runner(event.kind) });
-        let cursor = serde_json::to_string(&batch.cursor).ok();
-        store.append(id, events.collect(), cursor).await.map_err(|error| error.to_string())?;
+    if lock.is_some() {
+        swept.problems.extend(forget(&folder).await);
     }
-    Ok(())
 }
 
-async fn engine_sessions(engine: &SharedEngine, instance: &str, swept: &mut Swept) -> BTreeSet<SessionId> {
-    let labels = Labels::from([(LABEL_INSTANCE.to_owned(), instance.to_owned())]);
+/// Stores what nobody has heard yet. The session's figures as far as its events tell them.
+async fn last_words(store: &Store, row: &SessionRow, folder: &SessionDir) -> Result<Summary, StoreError> {
+    let mut figures = Figures::default();
+    figures.read(store, &row.id).await?;
+    // The last that its owner heard; what comes now is stored with the time of now.
+    let heard = figures.last;
+    let said = drain::drain(store, &row.id, folder).await?;
+    figures.read(store, &row.id).await?;
+    let end = [heard, said].into_iter().flatten().max();
+    let lasted = end.map(|end| end.duration_since(row.created_at).as_millis());
+    // A clock that was set back makes it negative.
+    figures.summary.duration_ms = lasted.and_then(|lasted| u64::try_from(lasted).ok()).unwrap_or_default();
+    Ok(figures.summary)
+}
+
+/// What the events of a session add up to.
+#[derive(Debug, Default)]
+struct Figures {
+    summary: Summary,
+    cursor: u64,
+    last: Option<jiff::Timestamp>,
+}
+
+impl Figures {
+    /// Goes on to the last event.
+    async fn read(&mut self, store: &Store, id: &SessionId) -> Result<(), StoreError> {
+        loop {
+            let events = store.events(id, self.cursor, PAGE).await?;
+            let Some(last) = events.last() else { return Ok(()) };
+            (self.cursor, self.last) = (last.seq, Some(last.at));
+            for event in &events {
+                match &event.what {
+                    What::Runner(kind) => self.summary.count(kind),
+                    What::Host(_) => {}
+                }
+            }
+        }
+    }
+}
+
+/// The engine has answered, and the session's objects are gone: so is its folder, unless more may appear.
+async fn forget(folder: &SessionDir) -> Vec<String> {
+    match doubt::settle(folder) {
+        Ok(()) => remove_folder(folder).await,
+        Err(error) => vec![format!("{} cannot be used: {error}", folder.in_doubt().display())],
+    }
+}
+
+async fn engine_sessions(launcher: &Launcher, swept: &mut Swept) -> BTreeSet<SessionId> {
+    let labels = Labels::from([(LABEL_INSTANCE.to_owned(), launcher.instance.to_string())]);
     let session = |labels: &Labels| labels.get(LABEL_SESSION).and_then(|id| id.parse::<SessionId>().ok());
     let mut ids = BTreeSet::new();
-    match engine.containers(&labels).await {
+    match launcher.engine.containers(&labels).await {
         Ok(containers) => ids.extend(containers.iter().filter_map(|container| session(&container.labels))),
         Err(error) => swept.problems.push(error.to_string()),
     }
-    match engine.networks(&labels).await {
+    match launcher.engine.networks(&labels).await {
         Ok(networks) => ids.extend(networks.iter().filter_map(|network| session(&network.labels))),
         Err(error) => swept.problems.push(error.to_string()),
     }
@@ -159,35 +224,41 @@ fn folders(dirs: &DataDir) -> Vec<(SessionId, Option<Duration>)> {
     entries.filter_map(folder).collect()
 }
 
-async fn sweep_folders(
-    engine: &SharedEngine,
-    store: &Store,
-    dirs: &DataDir,
-    known: &BTreeSet<SessionId>,
-    swept: &mut Swept,
-) {
+async fn sweep_folders(launcher: &Launcher, known: &BTreeSet<SessionId>, swept: &mut Swept) {
+    let Launcher { engine, store, dirs, identity, .. } = launcher;
     for (id, age) in folders(dirs) {
         let folder = dirs.session(&id);
         if known.contains(&id) || lock::is_held(&folder.lock()) {
             continue;
         }
         match store.session(&id).await {
+            Ok(Some(row)) if elsewhere(&row, identity).is_some() => {}
             Ok(Some(row)) if row.ended_at.is_some() => {
                 let problems = remove_engine_objects(engine, &id).await;
                 if problems.is_empty() {
                     swept.problems.extend(remove_mount_points(store, &id, &row.workspace).await);
-                    swept.problems.extend(remove_folder(&folder));
+                    swept.problems.extend(forget(&folder).await);
                 } else {
                     swept.problems.extend(problems);
                 }
             }
             Ok(None) if age.is_some_and(|age| age > BEGINNING) => {
                 tracing::debug!("removing the folder of {}", object_name(&id));
-                swept.problems.extend(remove_folder(&folder));
+                swept.problems.extend(remove_folder(&folder).await);
             }
             // It is just beginning.
             Ok(Some(_) | None) => {}
             Err(error) => swept.problems.push(error.to_string()),
         }
     }
+}
+
+/// Mount points that a session with another data directory was using when ours ended.
+async fn pay_what_is_owed(store: &Store) -> Result<(), StoreError> {
+    for (id, workspace) in store.owing().await? {
+        // Said when they were left: as long as they are in use there is nothing new to say.
+        let left = store.unmount(&id, &workspace).await?;
+        tracing::debug!("session {id} still owes the removal of {left:?} in {}", workspace.display());
+    }
+    Ok(())
 }

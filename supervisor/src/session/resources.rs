@@ -8,22 +8,26 @@
 //! Engine objects have names that follow from the session's id, so that what was being made when everything stopped is
 //! found, too.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_protocol::host::HostIpc;
+use ipc_protocol::dir::SafeDir;
+use nix::errno::Errno;
 
-use super::SessionId;
+use super::driver::chain;
 use super::lock::Lock;
+use super::{SessionId, doubt};
 use crate::dirs::SessionDir;
 use crate::engine::{ContainerId, EngineError, SharedEngine};
 use crate::proxy::{Grant, Proxy, Traffic};
 use crate::store::Store;
+use crate::workspace::mountpoints::Held;
 
 /// How long requests that run may take to end when the container is gone.
 const PROXY_DRAIN: Duration = Duration::from_millis(200);
-/// Entries of the IPC directory that are removed at the end; more is an attack that is left to a person.
+/// Entries of the IPC directory, and of the dead letters, that are removed at the end; more is an attack that is left to a
+/// person.
 const CLEAR_ENTRIES: usize = 200_000;
 /// An engine may fail once, and a network is in use for a moment after its container is gone.
 const REMOVE_TRIES: u32 = 10;
@@ -56,6 +60,8 @@ pub struct Resources {
     pub lock: Lock,
     /// The user's folder.
     pub workspace: PathBuf,
+    /// Its mount points there are in use.
+    pub points: Held,
     /// The proxy on the network's gateway.
     pub proxy: Option<Proxy>,
     /// The container's right to use it.
@@ -77,8 +83,15 @@ impl Resources {
         }
         // If the container may still write, its folders stay, and tell the next start that there is something to do.
         let folder = problems.is_empty().then_some(self.folder);
-        if folder.is_some() {
+        if let Some(folder) = &folder {
+            drop(self.points);
             problems.extend(remove_mount_points(store, &self.id, &self.workspace).await);
+            if doubt::is_open(folder) {
+                let name = object_name(&self.id);
+                problems.push(format!(
+                    "the engine did not say whether it made the container or network {name}; the next start looks again"
+                ));
+            }
         }
         Released { problems, folder, _lock: self.lock }
     }
@@ -96,8 +109,11 @@ pub struct Released {
 
 impl Released {
     /// The end is stored: the folder goes, too. Returns what could not be removed.
-    pub fn forget(self) -> Vec<String> {
-        self.folder.map(|folder| remove_folder(&folder)).unwrap_or_default()
+    pub async fn forget(self) -> Vec<String> {
+        match self.folder {
+            Some(folder) => remove_folder(&folder).await,
+            None => Vec::new(),
+        }
     }
 }
 
@@ -133,23 +149,103 @@ where
 }
 
 /// Removes the mount points that the session has made, or hands them over to a session that still uses them.
-pub async fn remove_mount_points(store: &Store, id: &SessionId, workspace: &std::path::Path) -> Vec<String> {
-    store.unmount(id, workspace).await.err().map(|error| error.to_string()).into_iter().collect()
+pub async fn remove_mount_points(store: &Store, id: &SessionId, workspace: &Path) -> Vec<String> {
+    match store.unmount(id, workspace).await {
+        Ok(left) if left.is_empty() => Vec::new(),
+        Ok(left) => {
+            let left: Vec<_> = left.iter().map(|path| path.display().to_string()).collect();
+            let (left, place) = (left.join(", "), workspace.display());
+            vec![format!(
+                "{left} in {place} is still a mount point of a session with another data directory; a start after its \
+                 end removes it"
+            )]
+        }
+        Err(error) => vec![error.to_string()],
+    }
 }
 
-/// Removes the session's folder with whatever the container has put into it.
-pub fn remove_folder(folder: &SessionDir) -> Vec<String> {
-    let cleared = HostIpc::open(&folder.ipc(), &folder.dead_letters(), None).and_then(|ipc| ipc.clear(CLEAR_ENTRIES));
-    let gone = match cleared {
-        Ok(true) | Err(_) => std::fs::remove_dir_all(folder.root()),
-        Ok(false) => Err(std::io::Error::other(format!("it holds more than {CLEAR_ENTRIES} files"))),
+/// Removes the session's folder with whatever the container has put into it. While the session is in [`doubt`], only the
+/// latter. Returns what could not be removed.
+pub async fn remove_folder(folder: &SessionDir) -> Vec<String> {
+    let own = folder.clone();
+    // Hundreds of thousands of files may be in it.
+    let removed = tokio::task::spawn_blocking(move || remove_folder_now(&own)).await;
+    let why = match removed {
+        Ok(Ok(())) => return Vec::new(),
+        Ok(Err(why)) => why,
+        // It panicked, or the runtime is shutting down.
+        Err(error) => error.to_string(),
     };
-    match gone {
-        Ok(()) => Vec::new(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => vec![format!(
-            "the session's folder {} could not be removed ({error}); remove it by hand, with sudo if it belongs to root",
-            folder.root().display()
-        )],
+    let path = folder.root().display();
+    vec![format!("the session's folder {path} could not be removed ({why}); remove it with: sudo rm -rf {path}")]
+}
+
+fn remove_folder_now(folder: &SessionDir) -> Result<(), String> {
+    for path in [folder.ipc(), folder.dead_letters()] {
+        match SafeDir::open(&path).and_then(|dir| dir.clear(CLEAR_ENTRIES)) {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("{} holds more than {CLEAR_ENTRIES} files", path.display())),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+            Err(error) => return Err(refusal(&chain(&error), error.errno())),
+        }
+    }
+    if doubt::is_open(folder) {
+        return Ok(());
+    }
+    match std::fs::remove_dir_all(folder.root()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(refusal(&error.to_string(), error.raw_os_error().map(Errno::from_raw))),
+    }
+}
+
+/// Without root we can empty our own folders only, and the agent may have become root in its container.
+fn refusal(why: &str, errno: Option<Errno>) -> String {
+    match errno {
+        Some(Errno::EACCES | Errno::EPERM) => format!("{why}: root of the container made what is in it"),
+        Some(_) | None => why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dirs::DataDir;
+
+    fn folder() -> (tempfile::TempDir, SessionDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataDir::open(Some(dir.path()), |_| None).unwrap().session(&SessionId::random());
+        std::fs::create_dir_all(folder.ipc()).unwrap();
+        std::fs::create_dir_all(folder.dead_letters()).unwrap();
+        (dir, folder)
+    }
+
+    /// A tree that no recursion survives: each level is one descriptor and one frame.
+    fn deep(place: &Path) {
+        let mut at = SafeDir::open(place).unwrap();
+        for _ in 0..5000 {
+            at = at.make_subdir("d".as_ref(), 0o700, None).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn no_tree_of_the_containers_is_too_deep() {
+        let (_dir, folder) = folder();
+        deep(&folder.ipc());
+        deep(&folder.dead_letters());
+        assert_eq!(remove_folder(&folder).await, Vec::<String>::new());
+        assert!(!folder.root().exists());
+    }
+
+    #[tokio::test]
+    async fn in_doubt_only_what_the_container_wrote_goes() {
+        let (_dir, folder) = folder();
+        std::fs::write(folder.ipc().join("prompt"), "secret").unwrap();
+        doubt::begin(&folder).unwrap();
+        assert_eq!(remove_folder(&folder).await, Vec::<String>::new());
+        assert!(folder.root().exists() && !folder.ipc().join("prompt").exists());
+        doubt::end(&folder);
+        assert_eq!(remove_folder(&folder).await, Vec::<String>::new());
+        assert!(!folder.root().exists());
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! SQLite's write lock is what keeps processes apart here: whether a folder is still needed is decided, and it is
 //! removed, in one transaction. What is about to be made is written down before it is made.
+//!
+//! A session with another data directory is not in this store; it holds locks on the mount points that it uses (see
+//! [`mountpoints`]). What cannot be removed for its sake stays written down, as owed, and a later start tries again.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +12,7 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::writer::{JobError, Store, StoreError};
 use crate::session::SessionId;
+use crate::session::id::InvalidSessionId;
 use crate::workspace::mountpoints;
 
 impl Store {
@@ -25,8 +29,8 @@ impl Store {
     }
 
     /// The session uses them no more: those that it was to remove are removed, or handed over to a session that still
-    /// uses them.
-    pub async fn unmount(&self, id: &SessionId, workspace: &Path) -> Result<(), StoreError> {
+    /// uses them. Returns those that a session with another data directory uses, and that are owed now.
+    pub async fn unmount(&self, id: &SessionId, workspace: &Path) -> Result<Vec<PathBuf>, StoreError> {
         let (id, workspace) = (id.clone(), workspace.to_owned());
         self.call(move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -38,12 +42,35 @@ impl Store {
                     |row| row.get(0),
                 )
                 .optional()?;
-            match other {
-                Some(other) => add_made(&transaction, &other, made)?,
+            let left = match other {
+                Some(other) => {
+                    add_made(&transaction, &other, made)?;
+                    Vec::new()
+                }
                 None => mountpoints::remove(&workspace, &made),
-            }
-            transaction.execute("UPDATE sessions SET made = '[]', mounted = 0 WHERE id = ?1", [id.as_str()])?;
-            Ok(transaction.commit()?)
+            };
+            transaction.execute(
+                "UPDATE sessions SET made = ?2, mounted = 0 WHERE id = ?1",
+                params![id.as_str(), serde_json::to_string(&left)?],
+            )?;
+            transaction.commit()?;
+            Ok(left)
+        })
+        .await
+    }
+
+    /// Sessions that owe the removal of mount points, and the folders that these are in.
+    pub async fn owing(&self) -> Result<Vec<(SessionId, PathBuf)>, StoreError> {
+        self.call(move |connection| {
+            let mut query = connection
+                .prepare_cached("SELECT id, workspace FROM sessions WHERE mounted = 0 AND made <> '[]' ORDER BY id")?;
+            let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            let read = |row: rusqlite::Result<(String, String)>| {
+                let (id, workspace) = row?;
+                let id = id.parse().map_err(|error: InvalidSessionId| JobError::Corrupt(error.to_string()))?;
+                Ok((id, workspace.into()))
+            };
+            rows.map(read).collect::<Result<_, JobError>>()
         })
         .await
     }

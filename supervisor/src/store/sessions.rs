@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::writer::{JobError, Store, StoreError};
+use crate::engine::EngineIdentity;
 use crate::session::SessionId;
 use crate::session::event::Summary;
 use crate::session::status::{Ending, Status};
@@ -44,6 +45,9 @@ pub struct SessionRow {
     /// Figures, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// The engine that it is on; not known of old sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineIdentity>,
 }
 
 impl SessionRow {
@@ -62,7 +66,14 @@ impl SessionRow {
             container: None,
             network: None,
             summary: None,
+            engine: None,
         }
+    }
+
+    /// The same on this engine.
+    #[must_use]
+    pub fn on(self, engine: EngineIdentity) -> Self {
+        Self { engine: Some(engine), ..self }
     }
 }
 
@@ -87,15 +98,16 @@ pub enum SessionFilter {
 }
 
 const COLUMNS: &str = "id, status, reason, agent, image, workspace, created_at, ended_at, owner_pid, container, network, \
-                       summary";
+                       summary, engine_id, engine_endpoint";
 
 impl Store {
     /// Writes down what is about to be done.
     pub async fn insert_session(&self, row: SessionRow) -> Result<(), StoreError> {
         self.call(move |connection| {
             connection.execute(
-                "INSERT INTO sessions (id, status, agent, image, workspace, created_at, owner_pid)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO sessions
+                     (id, status, agent, image, workspace, created_at, owner_pid, engine_id, engine_endpoint)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 params![
                     row.id.as_str(),
                     row.status.word(),
@@ -104,6 +116,8 @@ impl Store {
                     row.workspace.to_string_lossy(),
                     row.created_at.to_string(),
                     row.owner_pid,
+                    row.engine.as_ref().map(|engine| &engine.id),
+                    row.engine.as_ref().map(|engine| &engine.endpoint),
                 ],
             )?;
             Ok(())
@@ -197,5 +211,6 @@ fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
         container: optional(9)?,
         network: optional(10)?,
         summary: optional(11)?.map(|json| serde_json::from_str(&json)).transpose()?,
+        engine: optional(12)?.zip(optional(13)?).map(|(id, endpoint)| EngineIdentity { id, endpoint }),
     })
 }

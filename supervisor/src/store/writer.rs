@@ -20,8 +20,11 @@ const OPEN_POLL: Duration = Duration::from_millis(5);
 /// SQLite's page cache in KiB (its default is 2 MiB): events are appended, and read once soon after.
 const CACHE_KIB: i64 = 256;
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001-sessions.sql"), include_str!("migrations/0002-mounted.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001-sessions.sql"),
+    include_str!("migrations/0002-mounted.sql"),
+    include_str!("migrations/0003-engine-id.sql"),
+];
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 

@@ -2,7 +2,10 @@
 //!
 //! The engine would make them as root and leave them behind. We make them with the owner's uid before, and remove those
 //! that we made afterwards, if they are empty. Two sessions may work on one folder: `rmdir` of a folder that is a mount
-//! point elsewhere detaches that mount (rmdir(2), since Linux 3.18), so the last session cleans up; the store counts.
+//! point elsewhere detaches that mount (rmdir(2), since Linux 3.18), so the last session cleans up; the store counts. A
+//! session with another data directory has another store: so each also holds a shared flock(2) on the mount points that
+//! it uses, which ends with its process, and a folder goes only if an exclusive one can be had. The container cannot
+//! interfere: its mounts hide these folders from it.
 //!
 //! The agent can write into the user's folder while we clean up: every step is relative to a directory descriptor and
 //! follows no link, and only empty folders are ever removed.
@@ -11,14 +14,32 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
 /// A folder that we made in the user's folder, relative to it.
 pub type Made = PathBuf;
+
+/// How often, and after which pause, a folder is made again that somebody else was just removing.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Tells every other aigo that mount points are in use, for as long as it lives.
+#[derive(Debug, Default)]
+pub struct Held(Vec<Flock<OwnedFd>>);
+
+/// Mount points that are there.
+#[derive(Debug, Default)]
+pub struct Points {
+    /// Those folders that were not there before, parents first.
+    pub made: Vec<Made>,
+    /// Keeps others from removing them.
+    pub held: Held,
+}
 
 /// A mount point that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -31,17 +52,62 @@ pub struct MountPointError {
 
 const DIR: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_RDONLY);
 
-/// Makes `points` (relative, such as `ipc` or `extra/data`) under `root` with its owner's uid. Returns those folders
-/// that were not there before, parents first. On an error what was made is removed again.
-pub fn make(root: &Path, points: &[PathBuf]) -> Result<Vec<Made>, MountPointError> {
-    let mut made = Vec::new();
+/// Makes `points` (relative, such as `ipc` or `extra/data`) under `root` with its owner's uid, and holds them. On an error
+/// what was made is removed again. Blocks for at most 0.1 s a point.
+pub fn make(root: &Path, points: &[PathBuf]) -> Result<Points, MountPointError> {
+    let mut all = Points::default();
     for point in points {
-        if let Err(source) = make_one(root, point, &mut made) {
-            remove(root, &made);
+        if let Err(source) = make_and_hold(root, point, &mut all) {
+            drop(all.held);
+            remove(root, &all.made);
             return Err(MountPointError { root: root.to_owned(), name: point.display().to_string(), source });
         }
     }
-    Ok(made)
+    Ok(all)
+}
+
+fn make_and_hold(root: &Path, point: &Path, all: &mut Points) -> io::Result<()> {
+    let mut tries = 1;
+    loop {
+        let outcome = make_one(root, point, &mut all.made).and_then(|(parent, name, child)| hold(&parent, name, child));
+        match outcome {
+            Ok(held) => {
+                all.held.0.extend(held);
+                return Ok(());
+            }
+            // Somebody removes it, or a folder above it, at this moment.
+            Err(error) if is_race(&error) && tries < TRIES => std::thread::sleep(PAUSE),
+            // Nobody of ours holds it alone for so long: an agent in whose workspace this one lies. It shall not stop us.
+            Err(error) if is_held_elsewhere(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        tries += 1;
+    }
+}
+
+fn is_race(error: &io::Error) -> bool {
+    is_held_elsewhere(error) || error.raw_os_error() == Some(Errno::ENOENT as i32)
+}
+
+fn is_held_elsewhere(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EWOULDBLOCK as i32)
+}
+
+/// Holds a folder, and makes sure that what is held is what has the name. File systems without locks on folders give
+/// nothing to hold.
+fn hold(parent: &OwnedFd, name: &OsStr, child: OwnedFd) -> io::Result<Option<Flock<OwnedFd>>> {
+    match Flock::lock(child, FlockArg::LockSharedNonblock) {
+        Ok(held) => {
+            let (ours, named) = (fstat(&*held)?, fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?);
+            if (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino) {
+                Ok(Some(held))
+            } else {
+                Err(Errno::ENOENT.into())
+            }
+        }
+        Err((_, Errno::EWOULDBLOCK)) => Err(Errno::EWOULDBLOCK.into()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Those folders that [`make`] would make, parents first: to be written down before it is called.
@@ -59,11 +125,14 @@ pub fn missing(root: &Path, points: &[PathBuf]) -> Vec<Made> {
     missing
 }
 
-fn make_one(root: &Path, point: &Path, made: &mut Vec<Made>) -> io::Result<()> {
+/// The last folder of `point`, its name, and the folder that it is in.
+fn make_one<'a>(root: &Path, point: &'a Path, made: &mut Vec<Made>) -> io::Result<(OwnedFd, &'a OsStr, OwnedFd)> {
     let mut parent = open(root, DIR, Mode::empty())?;
     let owner = fstat(&parent)?;
     let mut path = PathBuf::new();
-    for name in names(point)? {
+    let names = names(point)?;
+    let last = names.len().saturating_sub(1);
+    for (index, name) in names.into_iter().enumerate() {
         path.push(name);
         let new = match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => true,
@@ -72,26 +141,50 @@ fn make_one(root: &Path, point: &Path, made: &mut Vec<Made>) -> io::Result<()> {
         };
         let child = openat(&parent, name, DIR, Mode::empty())?;
         if new {
-            made.push(path.clone());
+            if !made.contains(&path) {
+                made.push(path.clone());
+            }
             // The umask may have narrowed it; the agent has to be able to enter.
             fchmod(&child, Mode::from_bits_truncate(0o755))?;
             if Uid::effective().is_root() {
                 fchown(&child, Some(Uid::from_raw(owner.st_uid)), Some(Gid::from_raw(owner.st_gid)))?;
             }
         }
+        if index == last {
+            return Ok((parent, name, child));
+        }
         parent = child;
     }
-    Ok(())
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "a mount point must have a name"))
 }
 
-/// Removes those of `made` that are empty, children first. What is not empty, replaced or gone stays as it is.
-pub fn remove(root: &Path, made: &[Made]) {
+/// Removes those of `made` that are empty, children first. What is not empty, replaced or gone stays as it is. Returns
+/// those that somebody holds, and the folders that these are in.
+pub fn remove(root: &Path, made: &[Made]) -> Vec<Made> {
+    let mut left: Vec<Made> = Vec::new();
     for path in made.iter().rev() {
-        if let (Ok(parent), Some(name)) = (open_parent(root, path), path.file_name()) {
-            // AT_REMOVEDIR removes nothing but an empty directory, and no link to one.
-            let _ = unlinkat(parent.as_fd(), name, UnlinkatFlags::RemoveDir);
+        let used = || remove_one(root, path).is_err_and(|error| is_held_elsewhere(&error));
+        if left.iter().any(|inner| inner.starts_with(path)) || used() {
+            left.push(path.clone());
         }
     }
+    left.reverse();
+    left
+}
+
+fn remove_one(root: &Path, path: &Path) -> io::Result<()> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    let parent = open_parent(root, path)?;
+    let folder = openat(&parent, name, DIR, Mode::empty())?;
+    // Where there are no such locks, nobody holds one.
+    let alone = match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+        Err((_, Errno::EWOULDBLOCK)) => return Err(Errno::EWOULDBLOCK.into()),
+        outcome => outcome.ok(),
+    };
+    // AT_REMOVEDIR removes nothing but an empty directory, and no link to one.
+    unlinkat(parent.as_fd(), name, UnlinkatFlags::RemoveDir)?;
+    drop(alone);
+    Ok(())
 }
 
 fn open_parent(root: &Path, path: &Path) -> io::Result<OwnedFd> {
@@ -127,11 +220,12 @@ mod tests {
     fn leaves_the_folder_as_found() {
         let dir = tempfile::tempdir().unwrap();
         let missing = missing(dir.path(), &points());
-        let made = make(dir.path(), &points()).unwrap();
+        let Points { made, held } = make(dir.path(), &points()).unwrap();
         assert_eq!(made, ["ipc", "extra", "extra/data"].map(PathBuf::from));
         assert_eq!(made, missing);
         assert!(dir.path().join("extra/data").is_dir());
-        remove(dir.path(), &made);
+        drop(held);
+        assert_eq!(remove(dir.path(), &made), [""; 0].map(PathBuf::from));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
@@ -139,8 +233,9 @@ mod tests {
     fn what_was_there_or_is_not_empty_stays() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("extra")).unwrap();
-        let made = make(dir.path(), &points()).unwrap();
+        let Points { made, held } = make(dir.path(), &points()).unwrap();
         assert_eq!(made, ["ipc", "extra/data"].map(PathBuf::from));
+        drop(held);
         fs::write(dir.path().join("ipc/users-file"), "").unwrap();
         remove(dir.path(), &made);
         assert!(dir.path().join("ipc/users-file").exists() && dir.path().join("extra").is_dir());
@@ -158,6 +253,40 @@ mod tests {
         assert!(!root.join("ipc").exists(), "what was made before the error is removed");
         remove(&root, &[PathBuf::from("extra"), PathBuf::from("extra/data")]);
         assert!(victim.join("data").is_dir() && root.join("extra").is_symlink());
+    }
+
+    #[test]
+    fn what_somebody_else_uses_stays_until_they_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = make(dir.path(), &points()).unwrap();
+        let theirs = make(dir.path(), &["extra/data".into()]).unwrap();
+        assert_eq!(theirs.made, [""; 0].map(PathBuf::from));
+        drop(mine.held);
+        let left = remove(dir.path(), &mine.made);
+        assert_eq!(left, ["extra", "extra/data"].map(PathBuf::from));
+        assert!(!dir.path().join("ipc").exists() && dir.path().join("extra/data").is_dir());
+        drop(theirs.held);
+        assert_eq!(remove(dir.path(), &left), [""; 0].map(PathBuf::from));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_may_come_while_another_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let come_and_go = || {
+            for _ in 0..500 {
+                let Points { made, held } = make(dir.path(), &points()).unwrap();
+                for point in points() {
+                    assert!(dir.path().join(point).is_dir());
+                }
+                drop(held);
+                remove(dir.path(), &made);
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(come_and_go);
+            scope.spawn(come_and_go);
+        });
     }
 
     #[test]

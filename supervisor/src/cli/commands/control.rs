@@ -8,6 +8,7 @@ use crate::cli::args::{Global, SendArgs, SessionArg, StopArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::session::control::{Answer, Request, ask};
+use crate::session::recover;
 use crate::store::{SessionFilter, SessionRow};
 
 /// How long the owner may take beyond the graces to clear everything away.
@@ -49,8 +50,12 @@ async fn stop_one(context: &Context, args: &StopArgs, row: &SessionRow) -> Resul
         }
     } else {
         // Nobody owns it any more: what is left of it is cleared away here.
-        let (engine, _) = context.engine().await?;
-        crate::session::recover::sweep(&engine, &context.store, &context.dirs, &context.instance).await;
+        let (engine, info) = context.engine().await?;
+        let launcher = context.launcher(engine, &info);
+        if let Some(where_it_is) = recover::elsewhere(row, &launcher.identity) {
+            return Err(CliError::environment(anyhow::anyhow!(where_it_is)));
+        }
+        recover::sweep(&launcher).await;
     }
     let deadline = Instant::now() + args.grace + CLEAR_AWAY;
     loop {

@@ -28,22 +28,17 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
     let (engine, info) = context.engine().await?;
     let request = prepare::fit(request, args.cpus, &info)?;
     let permit = policy::judge(request, facts).map_err(CliError::usage)?;
-    clear_away_the_dead(&context, &engine).await?;
-    let launcher = Launcher {
-        engine,
-        store: context.store.clone(),
-        dirs: context.dirs.clone(),
-        instance: context.instance.clone(),
-    };
+    let launcher = context.launcher(engine, &info);
+    clear_away_the_dead(&launcher).await?;
     let header = printer::header(&permit);
     let session = launcher.launch(permit, model.upstream).await.map_err(CliError::environment)?;
     attend::attend(session, &context.store, attend, &header).await
 }
 
 /// Before anything new: mount points of a dead session may lie in this very folder.
-async fn clear_away_the_dead(context: &Context, engine: &crate::engine::SharedEngine) -> Result<(), CliError> {
-    if recover::is_due(&context.store, &context.dirs).await.map_err(CliError::environment)? {
-        let swept = recover::sweep(engine, &context.store, &context.dirs, &context.instance).await;
+async fn clear_away_the_dead(launcher: &Launcher) -> Result<(), CliError> {
+    if recover::is_due(launcher).await.map_err(CliError::environment)? {
+        let swept = recover::sweep(launcher).await;
         for id in &swept.sessions {
             eprintln!("cleared away what session {id} had left when its aigo process died");
         }

@@ -15,6 +15,7 @@ const EVENT_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) async fn tells_who_it_is(bench: &Bench) -> anyhow::Result<()> {
     let info = bench.engine.detect().await?;
+    ensure!(!info.id.is_empty(), "{info:?}");
     ensure!(!info.version.is_empty() && info.api_version.contains('.') && !info.message.is_empty(), "{info:?}");
     ensure!(info.cpus > 0 && info.memory > 0 && info.root_dir.is_absolute(), "{info:?}");
     Ok(())

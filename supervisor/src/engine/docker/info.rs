@@ -58,6 +58,7 @@ fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> En
     let rootless_word = if rootless { ", rootless" } else { "" };
     EngineInfo {
         backend: Backend::Docker,
+        id: info.id.unwrap_or_default(),
         message: format!(
             "Docker {} answers at {} ({version_word}, {storage_driver}{rootless_word})",
             wire.version, wire.endpoint

@@ -39,6 +39,9 @@ pub enum Fault {
     Hang,
     /// It is carried out, but the caller gets [`EngineError::Lost`].
     LoseAnswer,
+    /// Of a call that makes a container or network: it gets this answer, or none, and has its effect only at
+    /// [`FakeEngine::catch_up`](super::FakeEngine::catch_up). Other calls get the answer and have no effect.
+    Late(Option<EngineError>),
 }
 
 /// A call that was made.

@@ -15,7 +15,7 @@ use super::container::{FakeContainer, Live};
 use super::event::{Subscriber, carries, emit, subscribe};
 use super::fault::Faults;
 use super::run::FakeRun;
-use super::{ExecScript, Script, StateLock, no_container};
+use super::{Act, ExecScript, Script, StateLock, no_container};
 use crate::engine::network::free_subnets;
 use crate::engine::{
     Backend, CgroupDriver, CgroupVersion, ContainerId, ContainerPhase, ContainerSpec, ContainerSummary, Created,
@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) script: Script,
     pub(super) exec_script: ExecScript,
     pub(super) down: bool,
+    /// What was asked for and is yet to be done.
+    pub(super) late: Vec<Act>,
     images: BTreeMap<String, ImageInfo>,
     networks: Vec<Network>,
     containers: Vec<FakeContainer>,
@@ -62,6 +64,7 @@ impl Shared {
                 script: Arc::new(|_run| Box::pin(async { 0 })),
                 exec_script: Arc::new(|_, _| ExecOutput { code: 0, output: Output::default() }),
                 down: false,
+                late: Vec::new(),
                 images: BTreeMap::new(),
                 networks: Vec::new(),
                 containers: Vec::new(),
@@ -415,6 +418,7 @@ fn full_tag(tag: &str) -> String {
 pub(super) fn info() -> EngineInfo {
     EngineInfo {
         backend: Backend::Docker,
+        id: "fake".to_owned(),
         version: "26.1.5".to_owned(),
         api_version: "1.45".to_owned(),
         endpoint: "fake".to_owned(),

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use ipc_protocol::clip::ClippedText;
 use ipc_protocol::event::EventKind;
-use ipc_protocol::limits::MAX_TEXT_BYTES;
 use ipc_protocol::mailbox::{Item, Scan};
-use ipc_protocol::outgoing::{Outgoing, OutgoingFile};
+use ipc_protocol::outgoing::Outgoing;
 use ipc_protocol::reply::Reply;
 use ipc_protocol::task::TaskFile;
 use tokio::time::Instant;
@@ -72,7 +70,7 @@ impl Driver {
                 .map(|event| NewEvent { runner_seq: Some(event.seq), what: What::Runner(event.kind.clone()) });
             self.append(events.collect(), cursor).await?;
             for event in &batch.events {
-                self.count(&event.kind);
+                self.summary.count(&event.kind);
                 self.step(Input::Runner(&event.kind)).await?;
             }
             if let Err(error) = self.journal.prune(batch.cursor) {
@@ -96,7 +94,7 @@ impl Driver {
         let scan = self.messages.scan();
         self.report(&scan).await?;
         for Item { name, id, body, .. } in scan.items {
-            let event = message_event(id.to_string(), &body);
+            let event = HostEvent::outgoing(id.to_string(), &body);
             let question = matches!(body.outgoing, Outgoing::Question { .. });
             let json = serde_json::to_string(&body).unwrap_or_default();
             if self.take("messages", id.as_str(), json, event).await? && question {
@@ -158,30 +156,5 @@ impl Driver {
             self.warn(warning.code(), warning.to_string()).await?;
         }
         Ok(())
-    }
-
-    fn count(&mut self, kind: &EventKind) {
-        if let EventKind::TurnFinished(turn) = kind {
-            self.summary.turns += 1;
-            let (sum, more) = (&mut self.summary.tokens, turn.tokens);
-            sum.input = sum.input.saturating_add(more.input);
-            sum.output = sum.output.saturating_add(more.output);
-            sum.cache_read = sum.cache_read.saturating_add(more.cache_read);
-            sum.cache_write = sum.cache_write.saturating_add(more.cache_write);
-            self.summary.cost_usd = turn.total_cost_usd.or(self.summary.cost_usd);
-            self.summary.result = Some(turn.body.text.clone());
-        }
-    }
-}
-
-fn message_event(id: String, file: &OutgoingFile) -> HostEvent {
-    match &file.outgoing {
-        Outgoing::Message { text, chat_jid } => {
-            HostEvent::Message { id, body: ClippedText::new(text, MAX_TEXT_BYTES), chat_jid: chat_jid.clone() }
-        }
-        Outgoing::Question { text, options } => {
-            HostEvent::AgentQuestion { id, body: ClippedText::new(text, MAX_TEXT_BYTES), options: options.clone() }
-        }
-        Outgoing::File { path, caption } => HostEvent::File { id, path: path.clone(), caption: caption.clone() },
     }
 }

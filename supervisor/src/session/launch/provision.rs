@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 use super::Launcher;
+use crate::dirs::SessionDir;
 use crate::engine::{EngineError, Network};
 use crate::plan::LaunchPlan;
 use crate::proxy::{Limits, Notice, Proxy, ProxyConfig, Upstream};
+use crate::session::doubt;
 use crate::session::driver::chain;
 use crate::session::event::{HostEvent, LaunchStep};
 use crate::session::resources::{Resources, Running};
@@ -55,7 +57,7 @@ pub(super) async fn provision(
     };
     go_on()?;
     resources.engine_touched = true;
-    let network = launcher.engine.create_network(&plan.network()).await.map_err(|error| engine_ending(&error))?;
+    let network = making(&resources.folder, launcher.engine.create_network(&plan.network())).await?;
     let _ = launcher.store.set_network(plan.id(), &network.id.0).await;
     tell(LaunchStep::Network, Some(network.subnet.to_string()));
 
@@ -70,7 +72,7 @@ pub(super) async fn provision(
     }
 
     go_on()?;
-    let created = launcher.engine.create(&plan.container(&network)).await.map_err(|error| engine_ending(&error))?;
+    let created = making(&resources.folder, launcher.engine.create(&plan.container(&network))).await?;
     let _ = launcher.store.set_container(plan.id(), &created.id.0).await;
     tell(LaunchStep::Container, Some(created.id.0.chars().take(12).collect()));
     for message in created.warnings {
@@ -94,11 +96,25 @@ pub(super) async fn provision(
     Ok(Provisioned { running: Running { container: created.id, pid: info.pid, traffic }, before })
 }
 
-async fn make_mount_points(launcher: &Launcher, plan: &LaunchPlan, resources: &Resources) -> Result<(), Ending> {
+async fn make_mount_points(launcher: &Launcher, plan: &LaunchPlan, resources: &mut Resources) -> Result<(), Ending> {
     let points = plan.mount_points();
     let noted = launcher.store.mount(plan.id(), &resources.workspace, points.clone()).await;
     noted.map_err(|error| setup("store", &error))?;
-    mountpoints::make(&resources.workspace, &points).map(drop).map_err(|error| setup("workspace", &error))
+    let workspace = resources.workspace.clone();
+    let made = tokio::task::spawn_blocking(move || mountpoints::make(&workspace, &points)).await;
+    let made = made.map_err(|error| setup("workspace", &error))?.map_err(|error| setup("workspace", &error))?;
+    resources.points = made.held;
+    Ok(())
+}
+
+/// Has the engine make something. From before it is asked until it has answered the session is in doubt.
+async fn making<T>(folder: &SessionDir, call: impl Future<Output = Result<T, EngineError>>) -> Result<T, Ending> {
+    doubt::begin(folder).map_err(|error| setup("folder", &error))?;
+    let outcome = call.await;
+    if !outcome.as_ref().is_err_and(EngineError::engine_away) {
+        doubt::end(folder);
+    }
+    outcome.map_err(|error| engine_ending(&error))
 }
 
 fn first_address(network: &Network) -> Ipv4Addr {

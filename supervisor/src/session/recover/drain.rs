@@ -1,0 +1,153 @@
+//! The last words of a dead session: what is in its journal, `messages/` and `tasks/` and was not taken by its owner.
+//!
+//! The container is gone, so nothing is written any more, and nobody waits for an answer. Everything is taken once, by
+//! the same rules as in life: the journal by its cursor, the rest by its ids. Bounded in time for each session.
+
+use std::time::Duration;
+
+use ipc_protocol::host::HostIpc;
+use ipc_protocol::journal::{Cursor, Reader};
+use ipc_protocol::mailbox::{Inbox, Item, Scan};
+use ipc_protocol::outgoing::OutgoingFile;
+use ipc_protocol::task::TaskFile;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::dirs::SessionDir;
+use crate::session::event::{HostEvent, What};
+use crate::session::{SessionId, requests};
+use crate::store::{NewEvent, Store, StoreError};
+
+/// For the journal; all that a runner of ours can leave unread takes a few seconds.
+const JOURNAL: Duration = Duration::from_secs(30);
+/// For messages and requests: an agent can put more there than is read in hours at the allowed rate.
+const MAIL: Duration = Duration::from_secs(5);
+/// So many reads of the journal without an event say that what is left never becomes one.
+const MAX_EMPTY_READS: u32 = 10;
+
+/// Stores what is left. When the agent said the last of it, by its own clock, which is not believed beyond now; `None`
+/// if its journal had nothing new.
+pub(super) async fn drain(store: &Store, id: &SessionId, folder: &SessionDir) -> Result<Option<Timestamp>, StoreError> {
+    // Without a folder there is nothing left.
+    let Ok(ipc) = HostIpc::open(&folder.ipc(), &folder.dead_letters(), None) else { return Ok(None) };
+    let cursor = store.journal_cursor(id).await?;
+    let cursor = cursor.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or(Cursor::START);
+    let estate = Estate { store, id };
+    let said = estate.journal(ipc.journal(cursor)).await?;
+    estate.mail(ipc.messages(), ipc.tasks()).await?;
+    Ok(said)
+}
+
+struct Estate<'a> {
+    store: &'a Store,
+    id: &'a SessionId,
+}
+
+impl Estate<'_> {
+    async fn journal(&self, mut journal: Reader) -> Result<Option<Timestamp>, StoreError> {
+        let deadline = Instant::now() + JOURNAL;
+        let mut said = None;
+        let mut empty_reads = 0;
+        loop {
+            let batch = journal.read();
+            empty_reads = if batch.events.is_empty() { empty_reads + 1 } else { 0 };
+            if let Some(last) = batch.events.last() {
+                said = i64::try_from(last.at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+                let events = batch.events.into_iter();
+                let events =
+                    events.map(|event| NewEvent { runner_seq: Some(event.seq), what: What::Runner(event.kind) });
+                let cursor = serde_json::to_string(&batch.cursor).ok();
+                self.store.append(self.id, events.collect(), cursor).await?;
+            }
+            if let Some(fault) = batch.fault {
+                self.warn("ipc_journal_broken", fault.to_string()).await?;
+                break;
+            }
+            match batch.again_in {
+                None => break,
+                Some(wait) if empty_reads < MAX_EMPTY_READS && Instant::now() + wait < deadline => {
+                    tokio::time::sleep(wait).await;
+                }
+                Some(_) => {
+                    self.dropped("the end of the agent's journal could not be read").await?;
+                    break;
+                }
+            }
+        }
+        Ok(said.map(|said| said.min(Timestamp::now())))
+    }
+
+    async fn mail(&self, mut messages: Inbox<OutgoingFile>, mut tasks: Inbox<TaskFile>) -> Result<(), StoreError> {
+        let deadline = Instant::now() + MAIL;
+        loop {
+            let again = [self.messages(&mut messages).await?, self.tasks(&mut tasks).await?];
+            match again.into_iter().flatten().min() {
+                None => return Ok(()),
+                Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
+                Some(_) => return self.dropped("the agent left more messages and requests than are read").await,
+            }
+        }
+    }
+
+    async fn messages(&self, messages: &mut Inbox<OutgoingFile>) -> Result<Option<Duration>, StoreError> {
+        let scan = messages.scan();
+        self.report(&scan).await?;
+        for Item { name, id, body, .. } in scan.items {
+            let event = HostEvent::outgoing(id.to_string(), &body);
+            self.take("messages", id.as_str(), serde_json::to_string(&body), event).await?;
+            if let Some(warning) = messages.remove(&name) {
+                self.warn(warning.code(), warning.to_string()).await?;
+            }
+        }
+        Ok(scan.again_in)
+    }
+
+    async fn tasks(&self, tasks: &mut Inbox<TaskFile>) -> Result<Option<Duration>, StoreError> {
+        let scan = tasks.scan();
+        self.report(&scan).await?;
+        for Item { name, id, body, .. } in scan.items {
+            let event = HostEvent::TaskRequest {
+                id: id.to_string(),
+                request: requests::judge(&body.request).request.to_owned(),
+                ok: false,
+                error: Some("the session ended before the request was answered".to_owned()),
+            };
+            self.take("tasks", id.as_str(), serde_json::to_string(&body), event).await?;
+            if let Some(warning) = tasks.remove(&name) {
+                self.warn(warning.code(), warning.to_string()).await?;
+            }
+        }
+        Ok(scan.again_in)
+    }
+
+    async fn take(
+        &self,
+        name: &'static str,
+        id: &str,
+        body: serde_json::Result<String>,
+        event: HostEvent,
+    ) -> Result<(), StoreError> {
+        self.store.take(self.id, name, id, body.unwrap_or_default(), event.into()).await.map(drop)
+    }
+
+    async fn report<T>(&self, scan: &Scan<T>) -> Result<(), StoreError> {
+        for refused in &scan.refused {
+            self.warn("ipc_dead_letter", refused.to_string()).await?;
+        }
+        for warning in &scan.warnings {
+            self.warn(warning.code(), warning.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    async fn dropped(&self, what: &str) -> Result<(), StoreError> {
+        self.warn("ipc_backlog_dropped", format!("{what} after its end; the rest is dropped")).await
+    }
+
+    async fn warn(&self, code: &str, message: String) -> Result<(), StoreError> {
+        self.store
+            .append(self.id, vec![HostEvent::HostWarning { code: code.into(), message }.into()], None)
+            .await
+            .map(drop)
+    }
+}
