@@ -1,14 +1,19 @@
 //! The process that owns a session dies, is told to end, or loses its engine: no container outlives its session.
 
+use std::time::SystemTime;
+
 use nix::sys::signal::Signal;
+use supervisor::session::doubt;
 use supervisor::session::event::{HostEvent, LaunchStep};
 use supervisor::session::status::{EndReason, Status};
 use tests::wire::Wire;
 use tests::{Expect, Home, Look, Run, host, look};
 
-/// A session whose agent goes on in spite of everything, and says `two` when the file `go` is there.
+/// A session whose agent goes on in spite of everything, and says `two` and sends `three` when the file `go` is there.
 fn long_runner(home: &Home) -> Run<'_> {
-    let run = home.command("echo one; while [ ! -e go ]; do sleep 0.1; done; echo two; exec sleep 300").start();
+    let send = r#"printf '{"type":"message","text":"three"}' > ipc/messages/three.json"#;
+    let wait = "while [ ! -e go ]; do sleep 0.1; done";
+    let run = home.command(&format!("echo one; {wait}; {send}; echo two; exec sleep 300")).start();
     run.wait_for_text("one");
     run
 }
@@ -108,6 +113,11 @@ fn the_next_run_clears_away_what_a_killed_aigo_left() {
     next.expect(Expect::FINISHED);
     assert_eq!(home.leftovers(), [""; 0]);
     assert_eq!(was_cleared_away(&home, &session), ["one", "two"], "nothing that the agent said is lost");
+    let events = home.logs(&session);
+    let sent = |event| matches!(look::host(event), Some(HostEvent::Message { body, .. }) if body.text == "three");
+    assert!(events.iter().any(sent), "nor what it sent: {events:#?}");
+    let Some(HostEvent::Ended { summary, .. }) = events.last().and_then(look::host) else { panic!("{events:#?}") };
+    assert!(summary.duration_ms > 0, "{summary:?}");
 }
 
 #[test]
@@ -134,6 +144,12 @@ fn a_kill_while_the_session_comes_up_leaves_nothing_behind_for_long() {
         let session = run.session();
         kill(run);
         home.command("true").finish().expect(Expect::FINISHED);
+        // The engine may have been asked for something when its client died, and have made it after that start.
+        let mark = home.data().join("sessions").join(&session).join("in-doubt");
+        if let Ok(mark) = std::fs::File::options().write(true).open(mark) {
+            mark.set_modified(SystemTime::now() - doubt::SETTLED).unwrap();
+            home.command("true").finish().expect(Expect::FINISHED);
+        }
         assert_eq!(home.leftovers(), [""; 0], "after a kill at {wanted:?}");
         was_cleared_away(&home, &session);
     }

@@ -105,6 +105,25 @@ fn two_sessions_on_one_folder_do_not_disturb_each_other() {
     assert_eq!(second.texts(), ["up", "second goes on"]);
 }
 
+#[test]
+fn two_data_directories_on_one_folder_do_not_disturb_each_other() {
+    let Some(home) = Home::open() else { return };
+    let Some(beside) = Home::open() else { return };
+    let mut first = home.command("echo up; read -r line; echo \"first $line\"").steered().start();
+    first.wait_for_text("up");
+    let script = "echo up; read -r line; ls -d ipc/messages; echo \"second $line\"";
+    let mut second = beside.command(script).workspace(home.workspace()).steered().start();
+    second.wait_for_text("up");
+    first.type_line("ends");
+    let first = first.finish().expect(Expect::FINISHED);
+    assert!(first.warnings().contains(&"left_behind"), "it is said that a folder stays: {first:?}");
+    second.type_line("goes on");
+    let second = second.finish().expect(Expect::FINISHED);
+    assert_eq!(second.texts(), ["up", "ipc/messages", "second goes on"], "its mount was not detached");
+    home.command("true").finish().expect(Expect::FINISHED);
+    assert_eq!(home.leftovers(), [""; 0]);
+}
+
 /// Law: the agent writes, the owner edits and deletes, whoever the owner is and whatever the umask.
 fn the_agents_files_belong_to(uid: u32) {
     let Some(home) = Home::open() else { return };
