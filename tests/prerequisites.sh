@@ -8,6 +8,8 @@ have cc || missing+=(gcc libc6-dev)
 have git || missing+=(git)
 have curl || missing+=(curl)
 have python3 || missing+=(python3)
+# The unit that `aigo service install` writes is checked by systemd itself; installing it makes it nobody's init.
+have systemd-analyze || [ "$(uname)" != Linux ] || [ "${AIGO_TEST_SYSTEMD:-}" = none ] || missing+=(systemd)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 
 if ! have cargo; then

@@ -7,12 +7,13 @@ pub mod args;
 pub mod commands;
 pub mod context;
 pub mod exit;
-mod log;
+pub mod log;
 pub mod show;
 
 use clap::{CommandFactory, FromArgMatches};
 
 use args::config::ConfigCommand;
+use args::service::ServiceCommand;
 use args::{Args, Command, ImageCommand};
 use exit::Exit;
 
@@ -58,6 +59,15 @@ async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
         Command::Doctor(doctor) => commands::doctor::run(&global, &doctor).await,
         Command::Config { command: ConfigCommand::Check(check) } => commands::config::check(&check),
         Command::Config { command: ConfigCommand::Show(show) } => commands::config::show(&global, &show),
+        Command::Service { command: ServiceCommand::Install(install) } => {
+            commands::service::install(&global, &install).await
+        }
+        Command::Service { command: ServiceCommand::Uninstall(uninstall) } => {
+            commands::service::uninstall(&global, &uninstall).await
+        }
+        Command::Service { command: ServiceCommand::Status(status) } => {
+            commands::service::status(&global, &status).await
+        }
         Command::Completions { shell } => Ok(commands::completions::run(shell)),
     }
 }

@@ -1,6 +1,7 @@
 //! The flags, typed. Values are checked here, so that an error names the flag, the value and what is allowed.
 
 pub mod config;
+pub mod service;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,6 +75,11 @@ pub enum Command {
     Config {
         #[command(subcommand)]
         command: config::ConfigCommand,
+    },
+    /// Install, remove and look at the service that runs `aigo serve`
+    Service {
+        #[command(subcommand)]
+        command: service::ServiceCommand,
     },
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  aigo completions bash > /etc/bash_completion.d/aigo")]

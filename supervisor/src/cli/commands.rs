@@ -8,3 +8,4 @@ pub mod image;
 pub mod logs;
 pub mod ps;
 pub mod run;
+pub mod service;

@@ -1,8 +1,12 @@
-//! What aigo says about itself: on standard error, warnings only unless asked for more.
+//! What aigo says about itself: on standard error, warnings only unless asked for more; as a service, as configured.
+
+mod service;
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+
+pub use service::{LogError, ServiceLog};
 
 /// The variable that overrides `--verbose`, in the syntax of `tracing_subscriber::EnvFilter`.
 const VARIABLE: &str = "AIGO_LOG";

@@ -149,7 +149,7 @@ fn sessions_that_do_not_exist_are_named() {
 #[test]
 fn help_teaches() {
     let home = Home::without_engine();
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["run"],
         &["ps"],
@@ -164,6 +164,10 @@ fn help_teaches() {
         &["config"],
         &["config", "check"],
         &["config", "show"],
+        &["service"],
+        &["service", "install"],
+        &["service", "uninstall"],
+        &["service", "status"],
         &["completions"],
     ];
     for command in commands {
@@ -171,7 +175,7 @@ fn help_teaches() {
         assert_eq!(said.code, Some(0), "{command:?}");
         assert!(said.stderr.is_empty(), "{command:?}: {}", said.stderr);
         assert!(said.stdout.contains("Usage:"), "{command:?}: {}", said.stdout);
-        if command != ["image"] && command != ["config"] {
+        if ![&["image"][..], &["config"], &["service"]].contains(&command) {
             let example = format!("  aigo {}", command.join(" "));
             assert!(said.stdout.contains(&example), "{command:?} shows no example: {}", said.stdout);
         }

@@ -12,5 +12,6 @@ mod keys;
 mod outputs;
 mod proxy;
 mod recording;
+mod service;
 mod support;
 mod tasks;
