@@ -16,6 +16,7 @@
 mod change;
 mod document;
 mod error;
+mod holding;
 mod kind;
 mod layers;
 mod list;
@@ -32,8 +33,8 @@ pub use kind::LogLevel;
 pub use list::{Entry, Origin};
 pub use place::{CONFIG_VARIABLE, Places, Scope};
 pub use sections::{
-    AgentLimits, AgentName, BadAgentName, Config, EngineSettings, HostLimits, LogFormat, LogSettings, OverLimit,
-    ProxySettings, QueueSettings, Retention, SessionDefaults, SocketSettings,
+    AgentSettings, Config, EngineSettings, HostLimits, LogFormat, LogSettings, ProxySettings, QueueSettings, Retention,
+    SessionDefaults, SocketSettings,
 };
 pub use visit::Applies;
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use check::{Check, Report, Verdict};
 
+use crate::agents::HostSide;
 use crate::dirs::{DataDir, DirError};
 use crate::engine::{EngineError, EngineInfo, SharedEngine};
 use crate::image::{self, ImageStatus};
@@ -45,7 +46,7 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Report {
     let info = ask_engine(subject).await;
-    let mut checks = engine::judge(&info);
+    let mut checks = engine::judge(&info, &HostSide::look());
     let image = match (&subject.engine, &info) {
         (Ok(engine), Ok(_)) => Some(image::status(&**engine, subject.image).await),
         (Err(_), _) | (_, Err(_)) => None,

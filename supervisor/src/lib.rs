@@ -7,6 +7,8 @@
 //!             └─► store ─► readers                       proxy ◄── the agent's model requests
 //! ```
 
+pub mod admission;
+pub mod agents;
 pub mod cli;
 pub mod config;
 pub mod dirs;
@@ -22,4 +24,5 @@ pub mod service;
 pub mod session;
 pub mod store;
 pub mod units;
+pub mod usage;
 pub mod workspace;

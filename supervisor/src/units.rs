@@ -107,7 +107,7 @@ pub fn exact_duration(duration: Duration) -> String {
 }
 
 /// A number of CPUs in thousandths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct MilliCpus(pub u32);
 
 impl MilliCpus {

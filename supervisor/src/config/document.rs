@@ -13,8 +13,9 @@ use super::error::{ConfigError, Problem};
 use super::kind::Raw;
 use super::layers::Layer;
 use super::list::{Origin, entries};
-use super::sections::{AgentName, Config};
+use super::sections::Config;
 use super::suggest;
+use crate::agents::AgentName;
 
 /// Beyond it, it is not a configuration.
 const MAX_BYTES: u64 = 1 << 20;
@@ -114,7 +115,7 @@ impl<'a> Walk<'a, '_> {
             let as_known = if is_agent { format!("agents.{}", AgentName::default()) } else { known_path(&below) };
             let is_table = self.known.tables.contains(&as_known);
             match value.get_ref() {
-                DeValue::Table(inner) if is_agent => match AgentName::parse(name) {
+                DeValue::Table(inner) if is_agent => match name.parse::<AgentName>() {
                     Ok(agent) => {
                         self.agents.push(agent);
                         self.table(&below, inner);

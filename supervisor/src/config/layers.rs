@@ -7,9 +7,10 @@ use super::document;
 use super::error::{ConfigError, Problem};
 use super::kind::{Kind, Raw};
 use super::list::{Origin, entries};
-use super::sections::{AgentName, BadAgentName, Config};
+use super::sections::Config;
 use super::visit::{Key, Visitor, path};
 use super::{Flag, Loaded};
+use crate::agents::{AgentName, InvalidAgentName};
 use crate::units::exact_size;
 
 /// The origin of each key that is not a default, by its path.
@@ -96,7 +97,7 @@ impl Visitor for Overlay<'_, '_> {
         self.tables.pop();
     }
 
-    fn agents(&mut self) -> Vec<Result<AgentName, BadAgentName>> {
+    fn agents(&mut self) -> Vec<Result<AgentName, InvalidAgentName>> {
         self.agents.drain(..).map(Ok).collect()
     }
 }

@@ -3,7 +3,6 @@
 //! A key that is new is added to its struct, to `visit`, to `defaults` and to `default.toml`; nothing else has to know.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use super::kind::{
 };
 use super::place::Places;
 use super::visit::{Key, Visitor};
+use crate::agents::{AgentName, LimitPolicy};
 use crate::engine::detect::{Choice, ENGINE_VARIABLE};
 use crate::engine::docker::Endpoint;
 use crate::policy::{MIN_MEMORY, MIN_PIDS};
@@ -52,8 +52,8 @@ pub struct Config {
     pub limits: HostLimits,
     /// Requests that wait.
     pub queue: QueueSettings,
-    /// Limits by agent; an agent that is not named here has those of [`AgentLimits::default`].
-    pub agents: BTreeMap<AgentName, AgentLimits>,
+    /// Limits by agent; an agent that is not named here has those of [`AgentSettings::default`].
+    pub agents: BTreeMap<AgentName, AgentSettings>,
     /// What is kept.
     pub retention: Retention,
     /// The credential proxy.
@@ -127,7 +127,7 @@ pub struct HostLimits {
     pub cpus: Option<MilliCpus>,
     /// The sum of their memory limits in bytes.
     pub memory: Option<u64>,
-    /// Bytes that stay free on the host beside what a new session may take.
+    /// Bytes that have to be free on the host for a session to start.
     pub headroom: Option<u64>,
 }
 
@@ -137,35 +137,12 @@ pub struct QueueSettings {
     /// Requests that may wait.
     pub length: u32,
     /// What happens to what does not fit.
-    pub policy: OverLimit,
+    pub policy: LimitPolicy,
 }
-
-/// What happens to a request that does not fit into the limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OverLimit {
-    /// It waits.
-    #[default]
-    Queue,
-    /// It is refused.
-    Reject,
-}
-
-/// The name of an agent: also part of a cgroup's name, so a narrow set of characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(transparent)]
-pub struct AgentName(String);
-
-/// A text that cannot name an agent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` cannot name an agent: use at most {max} lower-case letters, digits, - and _, beginning with a letter or digit",
-    max = AgentName::MAX_CHARS
-)]
-pub struct BadAgentName(String);
 
 /// `[agents.NAME]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AgentLimits {
+pub struct AgentSettings {
     /// For all its containers together.
     pub cpus: Option<MilliCpus>,
     /// Bytes of each container at most.
@@ -175,7 +152,7 @@ pub struct AgentLimits {
     /// Processes and threads of each container at most.
     pub pids: Option<u32>,
     /// What happens over the limit; none for what [`QueueSettings::policy`] says.
-    pub policy: Option<OverLimit>,
+    pub policy: Option<LimitPolicy>,
 }
 
 /// `[retention]`.
@@ -203,43 +180,8 @@ impl Words for LogFormat {
         &[("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json), ("journald", Self::Journald)];
 }
 
-impl Words for OverLimit {
+impl Words for LimitPolicy {
     const ALL: &'static [(&'static str, Self)] = &[("queue", Self::Queue), ("reject", Self::Reject)];
-}
-
-impl AgentName {
-    const MAX_CHARS: usize = 40;
-
-    /// Judges a name.
-    ///
-    /// # Errors
-    /// [`BadAgentName`] says what is allowed.
-    pub fn parse(text: &str) -> Result<Self, BadAgentName> {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-        let begins = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-        if begins && text.len() <= Self::MAX_CHARS && text.chars().all(allowed) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(BadAgentName(text.to_owned()))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for AgentName {
-    /// Whom requests belong to that name nobody.
-    fn default() -> Self {
-        Self("default".to_owned())
-    }
-}
-
-impl fmt::Display for AgentName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl Default for Config {
@@ -268,8 +210,8 @@ impl Config {
             },
             // Many more sessions than one person watches; the headroom keeps a smaller host alive.
             limits: HostLimits { max_sessions: 20, cpus: None, memory: None, headroom: Some(1 << 30) },
-            queue: QueueSettings { length: 1000, policy: OverLimit::default() },
-            agents: BTreeMap::from([(AgentName::default(), AgentLimits::default())]),
+            queue: QueueSettings { length: 1000, policy: LimitPolicy::default() },
+            agents: BTreeMap::from([(AgentName::default(), AgentSettings::default())]),
             retention: Retention { max_age: Some(Duration::from_secs(90 * 24 * 3600)), max_size: Some(2 << 30) },
             proxy: ProxySettings {
                 port: DEFAULT_PROXY_PORT,
@@ -361,7 +303,7 @@ impl QueueSettings {
     }
 }
 
-impl AgentLimits {
+impl AgentSettings {
     fn visit(&mut self, visitor: &mut impl Visitor) {
         visitor.key(Key::live("cpus"), &or_none(Cpus), &mut self.cpus);
         visitor.key(Key::live("memory"), &or_none(MEMORY), &mut self.memory);

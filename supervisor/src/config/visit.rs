@@ -1,7 +1,7 @@
 //! The one way to go through all keys, whatever is done with them.
 
 use super::kind::Kind;
-use super::sections::{AgentName, BadAgentName};
+use crate::agents::{AgentName, InvalidAgentName};
 
 /// When a changed value holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -53,7 +53,7 @@ pub(super) trait Visitor {
     fn leave(&mut self);
 
     /// The agents that this visitor knows more of than the configuration.
-    fn agents(&mut self) -> Vec<Result<AgentName, BadAgentName>> {
+    fn agents(&mut self) -> Vec<Result<AgentName, InvalidAgentName>> {
         Vec::new()
     }
 }

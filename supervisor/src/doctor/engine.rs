@@ -1,6 +1,7 @@
 //! The engine, what it can enforce, and the image: judged from what the engine says of itself.
 
 use super::check::Check;
+use crate::agents::{CpuEnforcement, Enforcement, HostSide};
 use crate::engine::{CgroupDriver, CgroupVersion, EngineError, EngineInfo};
 use crate::image::ImageStatus;
 use crate::image::status::build_command;
@@ -9,16 +10,17 @@ const ENGINE: &str = "engine";
 const CGROUPS: &str = "cgroups";
 const LIMITS: &str = "limits";
 const SWAP: &str = "swap";
+const AGENT_LIMITS: &str = "agent limits";
 const IMAGE: &str = "image";
 
-/// Four checks about the engine itself.
+/// Five checks about the engine itself.
 #[must_use]
-pub fn judge(info: &Result<EngineInfo, EngineError>) -> Vec<Check> {
+pub fn judge(info: &Result<EngineInfo, EngineError>, host: &HostSide) -> Vec<Check> {
     match info {
-        Ok(info) => vec![engine(info), cgroups(info), limits(info), swap(info)],
+        Ok(info) => vec![engine(info), cgroups(info), limits(info), swap(info), agent_limits(info, host)],
         Err(error) => {
             let mut checks = vec![Check::failed(ENGINE, error.to_string(), remedy(error))];
-            checks.extend([CGROUPS, LIMITS, SWAP].map(|name| Check::skipped(name, "no engine answers")));
+            checks.extend([CGROUPS, LIMITS, SWAP, AGENT_LIMITS].map(|name| Check::skipped(name, "no engine answers")));
             checks
         }
     }
@@ -76,6 +78,23 @@ fn swap(info: &EngineInfo) -> Check {
         "not accounted: a container can use swap beyond its memory limit",
         "add swapaccount=1 to the kernel's command line (cgroup version 1), or switch swap off",
     )
+}
+
+/// Whether an agent's CPU quota can be held over all its containers together.
+fn agent_limits(info: &EngineInfo, host: &HostSide) -> Check {
+    match Enforcement::judge(info, host).cpu {
+        CpuEnforcement::Together { holder } => {
+            Check::ok(AGENT_LIMITS, format!("one CPU quota for all containers of an agent, by {holder}"))
+        }
+        CpuEnforcement::Apart { why } => Check::warning(
+            AGENT_LIMITS,
+            format!("the containers of an agent cannot share a CPU quota, each has a part of its own: {why}"),
+            why.remedy(),
+        ),
+        CpuEnforcement::Not { why } => {
+            Check::warning(AGENT_LIMITS, format!("CPU quotas are not held at all: {why}"), why.remedy())
+        }
+    }
 }
 
 /// Whether the image is there and fits.
@@ -169,9 +188,22 @@ pub(super) mod tests {
         checks.iter().map(|check| (check.name, check.status)).collect()
     }
 
+    fn host() -> HostSide {
+        HostSide {
+            linux: true,
+            kernel: info().kernel,
+            uid: 0,
+            cpu_folder: Some("/sys/fs/cgroup".into()),
+            cpu_writable: true,
+            system_manager: true,
+            user_manager: false,
+            undelegated: None,
+        }
+    }
+
     #[test]
     fn a_good_engine() {
-        let checks = judge(&Ok(info()));
+        let checks = judge(&Ok(info()), &host());
         assert!(checks.iter().all(|check| check.status == Verdict::Ok && check.remedy.is_none()), "{checks:?}");
         assert!(checks[0].detail.contains("26.1.5") && checks[0].detail.contains("/run/docker.sock"));
     }
@@ -179,17 +211,33 @@ pub(super) mod tests {
     #[test]
     fn what_cannot_be_enforced_is_named() {
         let limits = LimitSupport { memory: false, swap: false, cpu: true, pids: false };
-        let checks = judge(&Ok(EngineInfo { limits, cgroup_driver: CgroupDriver::None, rootless: true, ..info() }));
+        let info = EngineInfo { limits, cgroup_driver: CgroupDriver::None, rootless: true, ..info() };
+        let checks = judge(&Ok(info), &host());
         assert_eq!(
             verdicts(&checks),
-            [(ENGINE, Verdict::Ok), (CGROUPS, Verdict::Warning), (LIMITS, Verdict::Warning), (SWAP, Verdict::Warning)]
+            [
+                (ENGINE, Verdict::Ok),
+                (CGROUPS, Verdict::Warning),
+                (LIMITS, Verdict::Warning),
+                (SWAP, Verdict::Warning),
+                (AGENT_LIMITS, Verdict::Warning)
+            ]
         );
         assert!(checks[2].detail.contains("memory, pids"), "{checks:?}");
     }
 
     #[test]
+    fn what_holds_the_limits_of_agents_is_told() {
+        let told = |host: &HostSide| judge(&Ok(info()), host).pop().unwrap();
+        assert!(told(&host()).detail.contains("by a systemd slice for each agent"));
+        let person = told(&HostSide { uid: 1000, ..host() });
+        assert_eq!(person.status, Verdict::Warning);
+        assert!(person.detail.contains("only root") && person.remedy.unwrap().contains("aigo serve"));
+    }
+
+    #[test]
     fn no_engine_is_one_failure() {
-        let checks = judge(&Err(EngineError::PermissionDenied { socket: "/run/docker.sock".into() }));
+        let checks = judge(&Err(EngineError::PermissionDenied { socket: "/run/docker.sock".into() }), &host());
         assert_eq!(checks[0].status, Verdict::Failed);
         assert!(checks[0].remedy.as_ref().unwrap().contains("usermod"));
         assert!(checks[1..].iter().all(|check| check.status == Verdict::Skipped));

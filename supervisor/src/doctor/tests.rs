@@ -60,7 +60,8 @@ async fn an_engine_that_is_away_is_one_failure_and_the_rest_goes_on() {
     fake.engine_down();
     let report = report(&fake, folder.path()).await;
     assert_eq!(verdict(&report, "engine"), Verdict::Failed);
-    for name in ["cgroups", "limits", "swap", "image", "network", "gateway", "engine disk", "leftovers"] {
+    for name in ["cgroups", "limits", "swap", "agent limits", "image", "network", "gateway", "engine disk", "leftovers"]
+    {
         assert_eq!(verdict(&report, name), Verdict::Skipped, "{name}");
     }
     assert_eq!(verdict(&report, "data directory"), Verdict::Ok);

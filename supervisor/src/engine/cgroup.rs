@@ -1,5 +1,5 @@
-//! What the kernel counts for one container, read from its cgroup: memory, processor time, kills for want of memory,
-//! processes that were refused.
+//! What the kernel counts for one container, read from its cgroup: memory, processor time and throttling, kills for want of
+//! memory, processes that were refused. The same for a cgroup by its path, which holds several containers.
 //!
 //! What can be known, and when:
 //! - The engine removes a container's cgroup within milliseconds of its end, and an open file of a removed cgroup
@@ -19,34 +19,51 @@
 //!
 //! Only where the engine runs on this very kernel is a container's pid ours; behind a VM there is nothing to open.
 
-use std::fs::File;
+use std::fmt;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod files;
 mod parse;
 mod place;
 
-use place::{Layout, Places};
-
-/// The longest cgroup file that is read: the keyed ones have a few dozen short lines.
-const MAX_FILE: usize = 8 * 1024;
+use crate::units::format_duration;
+use files::Files;
+pub(crate) use place::{Layout, Places};
 
 /// A cgroup that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// The process or its cgroup is gone: the container has ended.
-    #[error("the cgroup of process {pid} is gone")]
-    Gone { pid: i32 },
+    /// The process or the cgroup is gone: the container has ended.
+    #[error("the cgroup of {whose} is gone")]
+    Gone { whose: Whose },
     #[error("cannot read {path}", path = .path.display())]
     Unreadable {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("process {pid} is in no cgroup that counts memory or processes, as far as this machine's mounts show")]
-    NotFound { pid: i32 },
+    #[error("{whose} is in no cgroup that counts memory or processes, as far as this machine's mounts show")]
+    NotFound { whose: Whose },
+}
+
+/// Whose cgroup it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// A process.
+    Process(i32),
+    /// Nobody's in particular: a path in the hierarchies.
+    Path(String),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(pid) => write!(f, "process {pid}"),
+            Self::Path(path) => f.write_str(path),
+        }
+    }
 }
 
 /// Figures at one moment, since the container's start. `None`: this kernel or engine does not count it.
@@ -64,8 +81,49 @@ pub struct Sample {
     pub pids_refused: Option<u64>,
     /// Processor time used, over all processors.
     pub cpu: Option<Duration>,
-    /// Time for which the container was held back by its CPU quota.
-    pub throttled: Option<Duration>,
+    /// How the CPU quota of this very cgroup held it back. What a quota further up does is counted there.
+    pub throttling: Option<Throttling>,
+}
+
+/// How a CPU quota held processes back (cgroup-v2.rst, sched-bwc.rst).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Throttling {
+    /// How long, summed over processors.
+    pub time: Duration,
+    /// In how many periods of the quota (100 ms each, unless set otherwise).
+    pub periods: u64,
+    /// Of how many in which there was something to do.
+    pub of: u64,
+}
+
+impl Throttling {
+    /// What was added since `earlier`, of the same cgroup.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            time: self.time.saturating_sub(earlier.time),
+            periods: self.periods.saturating_sub(earlier.periods),
+            of: self.of.saturating_sub(earlier.of),
+        }
+    }
+
+    /// Whether anything was held back.
+    #[must_use]
+    pub fn is_any(self) -> bool {
+        self.periods > 0
+    }
+}
+
+impl fmt::Display for Throttling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "held back by the CPU quota for {} ({} of {} periods)",
+            format_duration(self.time),
+            self.periods,
+            self.of
+        )
+    }
 }
 
 impl Sample {
@@ -82,30 +140,12 @@ impl Sample {
     }
 }
 
-/// The open files of one container's cgroup.
+/// The open files of one cgroup: seven descriptors.
 #[derive(Debug)]
 pub struct Probe {
-    pid: i32,
+    whose: Whose,
     files: Files,
     last: Sample,
-}
-
-#[derive(Debug)]
-struct Files {
-    memory: Option<File>,
-    memory_peak: Option<File>,
-    oom: Option<File>,
-    pids: Option<File>,
-    pids_events: Option<File>,
-    cpu: Option<CpuFiles>,
-}
-
-#[derive(Debug)]
-enum CpuFiles {
-    /// `cpu.stat` has it all, in microseconds.
-    V2(File),
-    /// `cpuacct.usage` and the `throttled_time` of `cpu.stat`, in nanoseconds.
-    V1 { usage: Option<File>, stat: Option<File> },
 }
 
 impl Probe {
@@ -118,21 +158,24 @@ impl Probe {
     }
 
     fn open_under(proc: &Path, pid: i32) -> Result<Self, CgroupError> {
-        let read = |path: PathBuf| match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text),
-            Err(error) if is_gone(&error) => Err(CgroupError::Gone { pid }),
-            Err(source) => Err(CgroupError::Unreadable { path, source }),
-        };
-        let memberships = parse::memberships(&read(proc.join(pid.to_string()).join("cgroup"))?);
-        let layout = Layout::new(&read(proc.join("self/mountinfo"))?);
-        let places = layout.places(&memberships);
-        let files = Files::open(&places);
-        if files.oom.is_none() && files.pids_events.is_none() {
-            return Err(CgroupError::NotFound { pid });
+        let places = Layout::read(proc)?.places_of(proc, pid)?;
+        let whose = Whose::Process(pid);
+        Self::begin(&places, whose.clone())?.ok_or(CgroupError::NotFound { whose })
+    }
+
+    /// Opens the cgroup of this path, as it is in each hierarchy; `None` if there is none.
+    pub(crate) fn open_at(path: &str) -> Result<Option<Self>, CgroupError> {
+        let layout = Layout::of_this_machine()?;
+        Self::begin(&layout.at(path), Whose::Path(path.to_owned()))
+    }
+
+    fn begin(places: &Places, whose: Whose) -> Result<Option<Self>, CgroupError> {
+        let files = Files::open(places);
+        if files.are_none() {
+            return Ok(None);
         }
-        let mut probe = Self { pid, files, last: Sample::default() };
-        probe.sample()?;
-        Ok(probe)
+        let last = files.sample(&whose)?;
+        Ok(Some(Self { whose, files, last }))
     }
 
     /// Reads every figure anew.
@@ -140,28 +183,7 @@ impl Probe {
     /// # Errors
     /// [`CgroupError::Gone`] after the container's end; [`Probe::last`] then has what was read before.
     pub fn sample(&mut self) -> Result<Sample, CgroupError> {
-        let files = &self.files;
-        let (cpu, throttled) = match &files.cpu {
-            None => (None, None),
-            Some(CpuFiles::V2(stat)) => {
-                let text = self.text(stat)?;
-                let micros = |key| parse::keyed(&text, key).map(Duration::from_micros);
-                (micros("usage_usec"), micros("throttled_usec"))
-            }
-            Some(CpuFiles::V1 { usage, stat }) => (
-                self.number(usage.as_ref())?.map(Duration::from_nanos),
-                self.keyed(stat.as_ref(), "throttled_time")?.map(Duration::from_nanos),
-            ),
-        };
-        self.last = Sample {
-            memory: self.number(files.memory.as_ref())?,
-            memory_peak: self.number(files.memory_peak.as_ref())?,
-            oom_kills: self.keyed(files.oom.as_ref(), "oom_kill")?,
-            pids: self.number(files.pids.as_ref())?,
-            pids_refused: self.keyed(files.pids_events.as_ref(), "max")?,
-            cpu,
-            throttled,
-        };
+        self.last = self.files.sample(&self.whose)?;
         Ok(self.last)
     }
 
@@ -170,52 +192,18 @@ impl Probe {
     pub fn last(&self) -> Sample {
         self.last
     }
-
-    fn number(&self, file: Option<&File>) -> Result<Option<u64>, CgroupError> {
-        file.map(|file| self.text(file)).transpose().map(|text| text.and_then(|text| parse::number(&text)))
-    }
-
-    fn keyed(&self, file: Option<&File>, key: &str) -> Result<Option<u64>, CgroupError> {
-        file.map(|file| self.text(file)).transpose().map(|text| text.and_then(|text| parse::keyed(&text, key)))
-    }
-
-    /// A cgroup file is generated anew by each read from its beginning.
-    fn text(&self, file: &File) -> Result<String, CgroupError> {
-        let mut bytes = [0; MAX_FILE];
-        match file.read_at(&mut bytes, 0) {
-            Ok(count) => Ok(String::from_utf8_lossy(&bytes[..count]).into_owned()),
-            Err(error) if is_gone(&error) => Err(CgroupError::Gone { pid: self.pid }),
-            Err(source) => Err(CgroupError::Unreadable { path: PathBuf::from("an open cgroup file"), source }),
-        }
-    }
 }
 
-impl Files {
-    /// Opens what there is: which files exist depends on the kernel.
-    fn open(places: &Places) -> Self {
-        let open = |folder: &Option<PathBuf>, name: &str| File::open(folder.as_ref()?.join(name)).ok();
-        match places {
-            Places::V2(folder) => {
-                let folder = Some(folder.clone());
-                Self {
-                    memory: open(&folder, "memory.current"),
-                    memory_peak: open(&folder, "memory.peak"),
-                    oom: open(&folder, "memory.events"),
-                    pids: open(&folder, "pids.current"),
-                    pids_events: open(&folder, "pids.events"),
-                    cpu: open(&folder, "cpu.stat").map(CpuFiles::V2),
-                }
-            }
-            Places::V1 { memory, pids, cpu, cpuacct } => Self {
-                memory: open(memory, "memory.usage_in_bytes"),
-                memory_peak: open(memory, "memory.max_usage_in_bytes"),
-                oom: open(memory, "memory.oom_control"),
-                pids: open(pids, "pids.current"),
-                pids_events: open(pids, "pids.events"),
-                cpu: Some(CpuFiles::V1 { usage: open(cpuacct, "cpuacct.usage"), stat: open(cpu, "cpu.stat") }),
-            },
-        }
+/// Reads a cgroup's figures without keeping its files open.
+///
+/// # Errors
+/// [`CgroupError::Gone`] if it is gone.
+pub(crate) fn sample_once(places: &Places, whose: &Whose) -> Result<Sample, CgroupError> {
+    let files = Files::open(places);
+    if files.are_none() {
+        return Err(CgroupError::Gone { whose: whose.clone() });
     }
+    files.sample(whose)
 }
 
 /// ENODEV: the cgroup was removed under an open file; ESRCH and ENOENT: the process went while /proc was read.
@@ -257,7 +245,10 @@ mod tests {
                 (&file("memory.events"), "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 0\n"),
                 (&file("pids.current"), "3\n"),
                 (&file("pids.events"), "max 5\n"),
-                (&file("cpu.stat"), "usage_usec 1500\nuser_usec 1000\nnr_throttled 2\nthrottled_usec 250\n"),
+                (
+                    &file("cpu.stat"),
+                    "usage_usec 1500\nuser_usec 1000\nnr_periods 9\nnr_throttled 2\nthrottled_usec 250\n",
+                ),
             ],
             "0::/system.slice/docker-0a.scope\n",
             "35 24 0:30 / ROOT/cg rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n",
@@ -273,7 +264,7 @@ mod tests {
                 pids: Some(3),
                 pids_refused: Some(5),
                 cpu: Some(Duration::from_micros(1500)),
-                throttled: Some(Duration::from_micros(250)),
+                throttling: Some(Throttling { time: Duration::from_micros(250), periods: 2, of: 9 }),
             }
         );
         assert!(sample.out_of_memory() && sample.pids_exhausted());
@@ -303,17 +294,24 @@ mod tests {
         let sample = probe.unwrap().last();
         assert_eq!((sample.memory, sample.memory_peak), (Some(4096), Some(8192)));
         assert_eq!((sample.oom_kills, sample.pids_refused), (Some(0), Some(0)));
-        assert_eq!(
-            (sample.cpu, sample.throttled),
-            (Some(Duration::from_micros(1500)), Some(Duration::from_micros(250)))
-        );
+        let throttling = Throttling { time: Duration::from_micros(250), periods: 2, of: 9 };
+        assert_eq!((sample.cpu, sample.throttling), (Some(Duration::from_micros(1500)), Some(throttling)));
         assert!(!sample.out_of_memory() && !sample.pids_exhausted());
     }
 
     #[test]
     fn what_is_gone_is_said_so() {
-        assert!(matches!(Probe::open(i32::MAX), Err(CgroupError::Gone { pid: i32::MAX })));
+        assert!(matches!(Probe::open(i32::MAX), Err(CgroupError::Gone { whose: Whose::Process(i32::MAX) })));
         let (_folder, probe) = machine(&[], "0::/x\n", "35 24 0:30 / ROOT/cg rw - cgroup2 cgroup2 rw\n");
-        assert!(matches!(probe, Err(CgroupError::NotFound { pid: 42 })));
+        assert!(matches!(probe, Err(CgroupError::NotFound { whose: Whose::Process(42) })));
+    }
+
+    #[test]
+    fn throttling_is_told_for_a_span() {
+        let throttling = |millis, periods, of| Throttling { time: Duration::from_millis(millis), periods, of };
+        let span = throttling(3300, 31, 50).since(throttling(100, 1, 10));
+        assert_eq!(span, throttling(3200, 30, 40));
+        assert!(span.is_any() && !span.since(span).is_any());
+        assert_eq!(span.to_string(), "held back by the CPU quota for 3.2s (30 of 40 periods)");
     }
 }

@@ -85,6 +85,7 @@ const CHECKS: &[Check] = checks![
     networks::the_gateway_answers,
     networks::chosen_subnet,
     limits::on_record_and_changed,
+    limits::below_a_parent,
     limits::out_of_memory,
     limits::out_of_pids,
     look::mounts_and_environment,

@@ -250,6 +250,8 @@ pub struct ContainerInfo {
     pub addresses: BTreeMap<String, Ipv4Addr>,
     /// The limits that the engine has on record.
     pub limits: Limits,
+    /// As in [`ContainerSpec::cgroup_parent`]; `None` if it is the engine's own.
+    pub cgroup_parent: Option<String>,
 }
 
 /// How a container ended.

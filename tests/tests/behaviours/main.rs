@@ -10,6 +10,7 @@ mod endings;
 mod faults;
 mod image;
 mod kill;
+mod limits;
 mod output;
 mod owner;
 mod prompts;

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 
 use super::{Bench, Program};
-use crate::engine::{Limits, LimitsUpdate, Signal};
+use crate::engine::{CgroupDriver, Limits, LimitsUpdate, Signal};
 
 const MEMORY: u64 = 32 << 20;
 
@@ -29,6 +29,24 @@ pub(super) async fn on_record_and_changed(bench: &Bench) -> anyhow::Result<()> {
     bench.engine.update(&created.id, &LimitsUpdate { pids: Some(48), ..LimitsUpdate::default() }).await?;
     let limits = bench.engine.inspect(&created.id).await?.limits;
     ensure!(limits.pids == Some(48) && limits.memory == update.memory, "{limits:?}");
+    Ok(())
+}
+
+/// A cgroup parent in the words of the engine's driver is taken. That containers share its quota is shown where a quota
+/// can be set: the engine makes a parent without one.
+pub(super) async fn below_a_parent(bench: &Bench) -> anyhow::Result<()> {
+    let parent = match bench.engine.detect().await?.cgroup_driver {
+        CgroupDriver::Cgroupfs => format!("/{}", bench.name("parent")),
+        CgroupDriver::Systemd => "aigo-conformance.slice".to_owned(),
+        // There is nothing to be below.
+        CgroupDriver::None => return Ok(()),
+    };
+    let mut spec = bench.spec("below", &Program::Exit(0));
+    spec.cgroup_parent = Some(parent);
+    let id = bench.launch(&spec).await?;
+    ensure!(bench.end(&id).await?.code == 0);
+    let info = bench.engine.inspect(&id).await?;
+    ensure!(info.cgroup_parent == spec.cgroup_parent, "{:?}", info.cgroup_parent);
     Ok(())
 }
 

@@ -109,6 +109,7 @@ fn describe(answer: ContainerInspectResponse) -> Option<ContainerInfo> {
         // An end on record is one of an earlier run.
         ContainerPhase::Created | ContainerPhase::Running | ContainerPhase::Paused => None,
     };
+    let host = answer.host_config.unwrap_or_default();
     Some(ContainerInfo {
         id: ContainerId(answer.id?),
         name: plain_name(answer.name.unwrap_or_default()),
@@ -122,7 +123,8 @@ fn describe(answer: ContainerInspectResponse) -> Option<ContainerInfo> {
         started_at,
         finished_at,
         addresses,
-        limits: limits(answer.host_config.unwrap_or_default()),
+        cgroup_parent: host.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
+        limits: limits(host),
     })
 }
 

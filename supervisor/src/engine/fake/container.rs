@@ -58,6 +58,7 @@ impl FakeContainer {
             finished_at: self.finished_at,
             addresses: if live { self.addresses.clone() } else { BTreeMap::new() },
             limits: self.spec.limits.clone(),
+            cgroup_parent: self.spec.cgroup_parent.clone(),
         }
     }
 

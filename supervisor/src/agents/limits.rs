@@ -1,0 +1,123 @@
+//! What one agent may use, and what that leaves for one of its containers.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::request::Limits;
+use crate::units::{MilliCpus, format_size};
+
+/// The smallest quota that the kernel takes: 1 ms of each 100 ms (sched-bwc.rst).
+pub const SMALLEST_QUOTA: MilliCpus = MilliCpus(10);
+
+/// Bounds of one agent. `None` is unbounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentLimits {
+    /// CPU time per time of all its containers together.
+    pub cpus: Option<MilliCpus>,
+    /// Bytes of memory of each container.
+    pub memory: Option<u64>,
+    /// Containers at one time; 0 means that the agent may not run.
+    pub containers: Option<u32>,
+    /// Processes and threads of each container.
+    pub pids: Option<u32>,
+    /// What becomes of a request for which there is no room now.
+    pub policy: LimitPolicy,
+}
+
+/// What becomes of a request over the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitPolicy {
+    /// It waits for its turn.
+    #[default]
+    Queue,
+    /// It is refused.
+    Reject,
+}
+
+/// A bound that was asked for and lowered to the agent's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+pub enum Lowered {
+    Cpus { asked: MilliCpus, to: MilliCpus },
+    Memory { asked: u64, to: u64 },
+    Pids { asked: u32, to: u32 },
+}
+
+impl fmt::Display for Lowered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpus { asked, to } => write!(f, "{to} CPUs instead of {asked}"),
+            Self::Memory { asked, to } => {
+                write!(f, "{} of memory instead of {}", format_size(*to), format_size(*asked))
+            }
+            Self::Pids { asked, to } => write!(f, "{to} processes instead of {asked}"),
+        }
+    }
+}
+
+impl AgentLimits {
+    /// A container's own bounds under the agent's: each at most the agent's, with what had to be lowered. Also needed for
+    /// CPUs, although the agent's cgroup holds them all: version 1 of cgroups refuses a quota above the parent's.
+    #[must_use]
+    pub fn container(&self, asked: Limits) -> (Limits, Vec<Lowered>) {
+        let mut limits = asked;
+        let mut lowered = Vec::new();
+        if let Some(to) = self.cpus.filter(|cpus| *cpus < asked.cpus) {
+            limits.cpus = to;
+            lowered.push(Lowered::Cpus { asked: asked.cpus, to });
+        }
+        if let Some(to) = self.memory.filter(|memory| *memory < asked.memory) {
+            limits.memory = to;
+            lowered.push(Lowered::Memory { asked: asked.memory, to });
+        }
+        if let Some(to) = self.pids.filter(|pids| *pids < asked.pids) {
+            limits.pids = to;
+            lowered.push(Lowered::Pids { asked: asked.pids, to });
+        }
+        (limits, lowered)
+    }
+
+    /// One container's part of the CPU quota, where no cgroup can hold all of them together: the quota divided by the
+    /// most containers, so that the sum holds. Without a bound on containers each one gets all of it, and the sum is not
+    /// held; see [`Enforcement`](super::Enforcement).
+    #[must_use]
+    pub fn part(&self) -> Option<MilliCpus> {
+        let cpus = self.cpus?;
+        let containers = self.containers.unwrap_or(1).max(1);
+        Some(MilliCpus((cpus.0 / containers).max(SMALLEST_QUOTA.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_gets_at_most_what_its_agent_may() {
+        let asked = Limits { cpus: MilliCpus(2000), memory: 4 << 30, pids: 1024 };
+        assert_eq!(AgentLimits::default().container(asked), (asked, vec![]));
+        let limits = AgentLimits {
+            cpus: Some(MilliCpus(500)),
+            memory: Some(1 << 30),
+            pids: Some(4096),
+            ..AgentLimits::default()
+        };
+        let (given, lowered) = limits.container(asked);
+        assert_eq!(given, Limits { cpus: MilliCpus(500), memory: 1 << 30, pids: 1024 });
+        let said: Vec<String> = lowered.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["0.5 CPUs instead of 2", "1 GiB of memory instead of 4 GiB"]);
+    }
+
+    #[test]
+    fn parts_add_up_to_the_quota_and_are_what_the_kernel_takes() {
+        let limits = |cpus, containers| AgentLimits { cpus, containers, ..AgentLimits::default() };
+        assert_eq!(limits(None, Some(3)).part(), None);
+        assert_eq!(limits(Some(MilliCpus(500)), None).part(), Some(MilliCpus(500)));
+        assert_eq!(limits(Some(MilliCpus(500)), Some(3)).part(), Some(MilliCpus(166)));
+        assert_eq!(limits(Some(MilliCpus(500)), Some(100)).part(), Some(SMALLEST_QUOTA));
+        assert_eq!(limits(Some(MilliCpus(500)), Some(0)).part(), Some(MilliCpus(500)));
+    }
+}
