@@ -93,6 +93,9 @@ pub enum AgentSpec {
         /// Honour the project's own settings file, hooks and environment; off, since they can redirect the API.
         #[serde(default)]
         project_settings: bool,
+        /// The session ends when everything is answered: nothing may go on in the background after an answer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        one_shot: bool,
     },
     /// Any program: messages as lines on its stdin, its output as events.
     Command {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clip::{ClippedText, ClippedValue};
+use crate::limits::MAX_TEXT_BYTES;
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Event {
 /// Why a line is no event.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidEvent {
-    /// Not JSON, or nested too deeply.
+    /// Not JSON.
     #[error("journal line is not JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// No `seq`, `at` or `kind` of the right type.
@@ -32,9 +33,13 @@ pub enum InvalidEvent {
 }
 
 impl Event {
-    /// Reads one journal line. An unknown `kind` is kept as `raw`; a missing `seq`, `at` or `kind` is an error.
+    /// Reads one journal line. An unknown `kind`, and a line nested too deeply to be parsed, are kept as `raw`; a missing
+    /// `seq`, `at` or `kind` is an error.
     pub fn parse(line: &[u8]) -> Result<Self, InvalidEvent> {
-        let mut value: Value = serde_json::from_slice(line)?;
+        let mut value: Value = match serde_json::from_slice(line) {
+            Ok(value) => value,
+            Err(error) => return Self::too_deep(line).ok_or(InvalidEvent::Json(error)),
+        };
         let number =
             |value: &Value, key: &'static str| value.get(key).and_then(Value::as_u64).ok_or(InvalidEvent::Field(key));
         let (seq, at) = (number(&value, "seq")?, number(&value, "at")?);
@@ -46,10 +51,26 @@ impl Event {
         let kind = match serde_json::from_value::<EventKind>(value.clone()) {
             Ok(kind) => kind,
             Err(_) => {
-                EventKind::Raw { source: format!("journal:{kind}"), body: ClippedValue { value, full_bytes: None } }
+                let body = ClippedValue::new(value, MAX_TEXT_BYTES);
+                EventKind::Raw { source: format!("journal:{kind}"), body }
             }
         };
         Ok(Self { seq, at, kind })
+    }
+
+    /// A line that is JSON all the same, as text: values that nobody asks for are skipped by serde without recursion, so
+    /// without a limit to their depth.
+    fn too_deep(line: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Frame {
+            seq: u64,
+            at: u64,
+            kind: String,
+        }
+        let line = std::str::from_utf8(line).ok()?;
+        let Frame { seq, at, kind } = serde_json::from_str(line).ok()?;
+        let body = ClippedValue::of_encoding(line.trim_end(), MAX_TEXT_BYTES);
+        Some(Self { seq, at, kind: EventKind::Raw { source: format!("journal:{kind}"), body } })
     }
 }
 
@@ -335,6 +356,27 @@ mod tests {
         let EventKind::Raw { source, body } = event.kind else { panic!("{event:?}") };
         assert_eq!((event.seq, event.at, source.as_str()), (3, 5, "journal:from_the_future"));
         assert_eq!(body.value, serde_json::json!({"kind": "from_the_future", "x": [1, 2]}));
+    }
+
+    #[test]
+    fn a_line_of_any_depth_is_read_and_what_it_became_is_read_again() {
+        for levels in [1, 100, 126, 127, 128, 129, 100_000] {
+            let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+            for kind in ["from_the_future", "raw"] {
+                let line =
+                    format!(r#"{{"seq":3,"at":5,"kind":"{kind}","source":"claude","value":{open}{close}}}"#) + "\n";
+                let event = Event::parse(line.as_bytes()).unwrap();
+                assert_eq!((event.seq, event.at), (3, 5));
+                assert!(matches!(event.kind, EventKind::Raw { .. }), "{kind} {levels}");
+                let written = serde_json::to_vec(&event).unwrap();
+                assert_eq!(Event::parse(&written).unwrap(), event, "{kind} {levels}");
+            }
+        }
+        let line = format!(r#"{{"seq":1,"at":1,"kind":"x","v":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        let EventKind::Raw { source, body } = Event::parse(line.as_bytes()).unwrap().kind else { panic!() };
+        assert_eq!((source.as_str(), body.value.as_str()), ("journal:x", Some(line.as_str())));
+        let torn = r#"{"seq":1,"at":1,"kind":"x","v":"#.to_owned() + &"[".repeat(200);
+        assert!(Event::parse(torn.as_bytes()).is_err());
     }
 
     #[test]

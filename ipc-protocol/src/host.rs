@@ -135,7 +135,8 @@ impl HostIpc {
         let name = format!("{}.json", reply.request_id);
         let mut folder = self.folder(REPLIES_DIR);
         let dir = folder.ensure(DIR_MODE, self.owner)?;
-        Ok(dir.replace(OsStr::new(&name), &bytes, Durability::Synced, self.owner)?)
+        // Whoever waits for it dies with the machine.
+        Ok(dir.replace(OsStr::new(&name), &bytes, Durability::Cached, self.owner)?)
     }
 
     /// Replaces a snapshot for the agent; `value` must hold only what its group may see.

@@ -14,6 +14,10 @@ pub const MAX_INPUT_PART_BYTES: usize = 900 * 1024;
 /// Deepest nesting of JSON that is accepted (the default recursion limit of `serde_json`).
 pub const MAX_JSON_DEPTH: usize = 128;
 
+/// Deepest nesting of a JSON value that an event carries as it is; a deeper one travels as text. The rest of
+/// [`MAX_JSON_DEPTH`] is for what is wrapped around it: the event itself, lists of events, whatever a reader adds.
+pub const MAX_VALUE_DEPTH: usize = 96;
+
 /// A journal segment is closed at the first line end at or beyond this many bytes.
 pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -43,6 +47,10 @@ pub const MAX_ID_CHARS: usize = 64;
 
 /// How often the runner rewrites `status.json`.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long the host hears nothing of a runner, neither a heartbeat nor an event, before it calls the runner silent. Twelve
+/// heartbeats: a machine that is busy to its limits delays some.
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// The slow re-scan that backs up file events.
 pub const RESCAN: Duration = Duration::from_secs(1);

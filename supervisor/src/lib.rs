@@ -14,6 +14,7 @@ pub mod config;
 pub mod dirs;
 pub mod doctor;
 pub mod engine;
+pub mod error_chain;
 pub mod image;
 pub mod notify;
 pub mod plan;

@@ -161,6 +161,7 @@ impl LaunchPlan {
                 max_turns: claude.max_turns,
                 append_system_prompt: claude.append_system_prompt.clone(),
                 project_settings: claude.project_settings,
+                one_shot: !request.keep_open,
             },
             AgentRequest::Command { argv, output } => AgentSpec::Command { argv: argv.clone(), output: *output },
         };

@@ -288,13 +288,15 @@ impl Reader {
         if len < self.offset {
             return Err(Fault::Truncated { segment, len, offset: self.offset });
         }
+        // No more than is there: most looks find nothing, and a buffer costs as much as is put into it.
+        let there = usize::try_from(len - self.offset).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
-        read_up_to(&open.file, self.offset, window(false), &mut bytes)
+        read_up_to(&open.file, self.offset, window(false).min(there), &mut bytes)
             .and_then(|()| {
                 if bytes.contains(&b'\n') {
                     Ok(())
                 } else {
-                    read_up_to(&open.file, self.offset, window(true), &mut bytes)
+                    read_up_to(&open.file, self.offset, window(true).min(there), &mut bytes)
                 }
             })
             .map_err(|errno| Fault::Read { segment, errno })?;

@@ -135,6 +135,7 @@ mod tests {
                 max_turns: None,
                 append_system_prompt: None,
                 project_settings: false,
+                one_shot: false,
             },
             identity: Identity { uid: 0, gid: 0 },
             preflight_url: None,
@@ -175,6 +176,40 @@ mod tests {
         assert!(!finished.unsolicited);
         assert_eq!(agent.unanswered(), [ids[2].clone()]);
         assert!(agent.unanswered().is_empty());
+    }
+
+    #[test]
+    fn a_result_that_names_nobody_answers_what_was_begun_or_everything_if_beginnings_are_not_told() {
+        let result = |origin: &str| {
+            line(&json!({"type": "result", "subtype": "success", "is_error": false, "result": "ok",
+                         "origin": {"kind": origin}}))
+        };
+        let finished = |agent: &mut Claude, origin: &str| match agent.line(result(origin)).events.pop() {
+            Some(EventKind::TurnFinished(finished)) => finished.inputs,
+            other => panic!("{other:?}"),
+        };
+        let ids: Vec<MessageId> = ["a", "b"].iter().map(|id| id.parse().unwrap()).collect();
+        let (mut silent, mut telling) = (claude(), claude());
+        for id in &ids {
+            silent.taken(id);
+            telling.taken(id);
+        }
+        assert_eq!(finished(&mut silent, "task-notification"), [] as [&str; 0], "nobody asked for that");
+        assert_eq!(finished(&mut silent, "human"), ["a", "b"]);
+        let uuid = uuid::of_input("s1", &ids[1]);
+        telling.line(line(&json!({"type": "command_lifecycle", "command_uuid": uuid, "state": "started"})));
+        assert_eq!(finished(&mut telling, "human"), ["b"]);
+        assert_eq!(finished(&mut telling, "human"), [] as [&str; 0], "a is yet to be begun");
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_to_be_wrapped_goes_as_text() {
+        let deep: Value = serde_json::from_str(&("[".repeat(120) + &"]".repeat(120))).unwrap();
+        let events = claude().line(line(&json!({"type": "new", "deep": deep}))).events;
+        let [EventKind::Raw { body, .. }] = &events[..] else { panic!("{events:?}") };
+        assert!(body.value.is_string() && body.full_bytes.is_some());
+        let event = ipc_protocol::event::Event { seq: 1, at: 1, kind: events[0].clone() };
+        assert_eq!(ipc_protocol::event::Event::parse(&serde_json::to_vec(&event).unwrap()).unwrap(), event);
     }
 
     #[test]

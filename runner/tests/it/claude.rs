@@ -43,6 +43,7 @@ fn place() -> Place {
         max_turns: None,
         append_system_prompt: None,
         project_settings: false,
+        one_shot: false,
     });
     let cli = place.path("bin/claude");
     fs::create_dir(place.path("bin")).unwrap();

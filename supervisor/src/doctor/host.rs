@@ -10,6 +10,7 @@ use nix::unistd::geteuid;
 use super::check::Check;
 use crate::dirs::{DataDir, DirError};
 use crate::engine::EngineInfo;
+use crate::error_chain::chain;
 use crate::units::format_size;
 
 const DATA: &str = "data directory";
@@ -55,16 +56,6 @@ pub fn data_directory(dirs: &Result<DataDir, DirError>) -> Check {
         Ok(_) => Check::ok(DATA, root.display().to_string()),
         Err(error) => Check::failed(DATA, format!("cannot read {}: {error}", root.display()), "mend its permissions"),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(&format!(": {inner}"));
-        source = inner.source();
-    }
-    text
 }
 
 /// Room where we and the engine keep things.

@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 use tower_service::Service;
 
 use super::limits::Limits;
+use crate::error_chain::chain;
 
 /// How often an idle connection is probed, so that a dead one is noticed before a request is put on it.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -156,19 +157,4 @@ fn untrusted(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         Some(inner) => untrusted(inner),
         None => untrusted(error.source()?),
     }
-}
-
-/// An error with its causes in one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -12,9 +12,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::access::ModelAccess;
 use super::body::RequestBody;
-use super::connector::{ConnectError, Connector, LazyTls, TlsRoots, chain};
+use super::connector::{ConnectError, Connector, LazyTls, TlsRoots};
 use super::headers;
 use super::limits::{Limits, MAX_UPSTREAM_HEAD_BYTES, MAX_UPSTREAM_HEADERS};
+use crate::error_chain::chain;
 
 /// Below the idle limits of the load balancers in front of the API, so that we close first.
 const POOL_IDLE: Duration = Duration::from_secs(55);

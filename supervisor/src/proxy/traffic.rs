@@ -61,10 +61,13 @@ impl Traffic {
         *self.in_flight.borrow()
     }
 
-    /// To be told whenever [`Traffic::in_flight`] leaves or reaches zero. Changes in between, of which parallel requests
+    /// To be told whenever [`Traffic::in_flight`] leaves or reaches zero, and at once how it is. Changes in between, of which parallel requests
     /// make thousands a second, wake nobody.
     pub fn watch_in_flight(&self) -> watch::Receiver<usize> {
-        self.in_flight.subscribe()
+        let mut receiver = self.in_flight.subscribe();
+        // A request may have begun before anybody watched.
+        receiver.mark_changed();
+        receiver
     }
 
     /// When a model request last began, ended, or moved a byte; the grant's time if there was none. To the millisecond.
@@ -136,5 +139,21 @@ impl Drop for InFlight {
             *count -= 1;
             *count == 0
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_began_before_anybody_watched_is_told() {
+        let traffic = Traffic::new();
+        let request = traffic.begin();
+        let mut watch = traffic.watch_in_flight();
+        tokio::time::timeout(std::time::Duration::from_secs(5), watch.changed()).await.expect("at once").unwrap();
+        assert_eq!(*watch.borrow_and_update(), 1);
+        drop(request);
+        assert!(watch.has_changed().unwrap());
     }
 }

@@ -7,8 +7,13 @@
 //! proxy: requests in flight ┘
 //! ```
 
+mod budget;
 mod facts;
+mod heartbeat;
 mod intake;
+mod ledger;
+mod notices;
+mod pace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,18 +36,19 @@ use super::event::{HostEvent, Summary};
 use super::machine::{Command, Effect, Input, Machine, NOTICE_ID, Rules};
 use super::status::{Ending, Status};
 use super::{SessionId, resources::Running};
-use crate::engine::{EngineError, ExitInfo, SharedEngine};
+use crate::engine::{ContainerPhase, EngineError, ExitInfo, SharedEngine};
+use crate::error_chain::chain;
 use crate::proxy::Notice;
-use crate::store::{NewEvent, Store, StoreError};
+use crate::store::{Store, StoreError};
 
-/// How long the driver sleeps at most: the safety net under every wake-up, and the pace of the memory samples.
+/// How long the driver sleeps at most: the safety net under every wake-up, and the pace of the memory samples and of the
+/// looks at the heartbeat.
 const PULSE: Duration = Duration::from_millis(500);
 
 /// Everything a driver works with from the start.
 #[derive(Debug)]
 pub struct Driver {
-    id: SessionId,
-    store: Store,
+    ledger: ledger::Ledger,
     engine: SharedEngine,
     ipc: HostIpc,
     outbox: Outbox,
@@ -51,8 +57,10 @@ pub struct Driver {
     tasks: Inbox<TaskFile>,
     machine: Machine,
     started: Instant,
-    latest: watch::Sender<u64>,
     news: Arc<Notify>,
+    pace: pace::Pace,
+    heartbeat: heartbeat::Heartbeat,
+    notices: notices::Notices,
     summary: Summary,
     ending: Option<Ending>,
     container: Option<crate::engine::ContainerId>,
@@ -78,30 +86,23 @@ impl Driver {
             machine: Machine::new(rules),
             started: Instant::now(),
             news: Arc::new(Notify::new()),
+            pace: pace::Pace::default(),
+            heartbeat: heartbeat::Heartbeat::default(),
+            notices: notices::Notices::default(),
             summary: Summary::default(),
             ending: None,
             container: None,
             faulty: false,
             vitals: facts::Vitals::new(None),
-            id,
-            store,
+            ledger: ledger::Ledger::new(id, store, latest),
             engine,
             ipc,
-            latest,
         })
     }
 
     /// Stores an event of ours.
     pub async fn tell(&mut self, event: HostEvent) -> Result<(), StoreError> {
-        self.append(vec![event.into()], None).await
-    }
-
-    async fn append(&mut self, events: Vec<NewEvent>, cursor: Option<String>) -> Result<(), StoreError> {
-        let appended = self.store.append(&self.id, events, cursor).await?;
-        if let Some(last) = appended.events.last() {
-            self.latest.send_replace(last.seq);
-        }
-        Ok(())
+        self.ledger.append(vec![event.into()], None).await
     }
 
     /// Sends a message to the agent. Also before the container runs: the runner finds it in its mailbox.
@@ -175,19 +176,18 @@ impl Driver {
         let mut in_flight = running.traffic.as_ref().map(|traffic| traffic.watch_in_flight());
         self.vitals = facts::Vitals::new(running.pid);
         self.step(Input::Launched).await?;
-        let mut again = None;
         let mut commands_open = true;
         loop {
             if let Some(ending) = self.ending.take() {
                 return Ok(ending);
             }
-            let wake = self.next_wake(again);
-            again = None;
+            let wake = self.next_wake();
             let news = Arc::clone(&self.news);
             tokio::select! {
                 ended = &mut wait => {
+                    let end = Instant::now();
                     self.intake_all().await?;
-                    self.on_container_end(ended).await?;
+                    self.on_container_end(ended, end).await?;
                 }
                 command = commands.recv(), if commands_open => match command {
                     Some(pending) => {
@@ -196,14 +196,21 @@ impl Driver {
                     }
                     None => commands_open = false,
                 },
-                () = news.notified() => again = self.intake().await?,
+                () = news.notified(), if !self.pace.is_announced() => {
+                    let now = Instant::now();
+                    self.pace.announce(now);
+                    if self.pace.due().is_some_and(|due| due <= now) {
+                        self.look().await?;
+                    }
+                }
                 Some(notice) = notices.recv() => self.on_notice(notice).await?,
                 changed = facts::changed(&mut in_flight) => {
                     self.step(Input::ModelRequests(changed)).await?;
                 }
                 () = tokio::time::sleep_until(wake) => {
                     self.sample().await?;
-                    again = self.intake().await?;
+                    self.look().await?;
+                    self.feel_pulse().await?;
                     self.step(Input::Tick).await?;
                 }
             }
@@ -218,11 +225,25 @@ impl Driver {
         summary
     }
 
-    fn next_wake(&self, again: Option<Duration>) -> Instant {
+    fn next_wake(&self) -> Instant {
         let now = Instant::now();
         let deadline = self.machine.next_deadline().map(|at| self.started + at);
-        let again = again.map(|wait| now + wait);
-        [Some(now + PULSE), deadline, again].into_iter().flatten().min().unwrap_or(now)
+        [Some(now + PULSE), deadline, self.pace.due()].into_iter().flatten().min().unwrap_or(now)
+    }
+
+    /// Whether the runner lives. What it may have written during our own absence was read before.
+    async fn feel_pulse(&mut self) -> Result<(), StoreError> {
+        if self.heartbeat.has_changed(&self.ipc) {
+            self.step(Input::Heartbeat).await?;
+        }
+        if self.machine.finds_runner_silent(self.started.elapsed())
+            && let Some(container) = &self.container
+            && let Ok(info) = self.engine.inspect(container).await
+            && info.phase == ContainerPhase::Paused
+        {
+            self.step(Input::Paused).await?;
+        }
+        Ok(())
     }
 
     /// The counters vanish with the container: also read before everything that may end it.
@@ -233,14 +254,14 @@ impl Driver {
         Ok(())
     }
 
-    async fn on_container_end(&mut self, ended: Result<ExitInfo, EngineError>) -> Result<(), StoreError> {
+    async fn on_container_end(&mut self, ended: Result<ExitInfo, EngineError>, end: Instant) -> Result<(), StoreError> {
         match ended {
             Err(error) if error.engine_away() => {
                 self.step(Input::EngineLost(&error.to_string())).await?;
             }
             outcome => {
                 let exit = outcome.ok();
-                let facts = self.vitals.exit_facts(exit.as_ref(), self.ipc.path());
+                let facts = self.vitals.exit_facts(exit.as_ref(), end, self.ipc.path());
                 // An engine that shuts down stops its containers first: then the engine is what was lost.
                 if facts::stopped_from_outside(&facts) && self.engine.detect().await.is_err_and(|e| e.engine_away()) {
                     self.step(Input::EngineLost("the engine was stopped while the session ran")).await?;
@@ -253,8 +274,10 @@ impl Driver {
     }
 
     async fn on_notice(&mut self, notice: Notice) -> Result<(), StoreError> {
-        let code = facts::notice_code(&notice.kind);
-        self.tell(HostEvent::HostWarning { code: code.into(), message: notice.kind.to_string() }).await
+        match self.notices.event(&notice.kind) {
+            Some(event) => self.tell(event).await,
+            None => Ok(()),
+        }
     }
 
     /// Feeds the machine and carries out what follows.
@@ -266,7 +289,7 @@ impl Driver {
         }
         let after = self.machine.status();
         if after != before && !after.is_terminal() {
-            self.store.set_status(&self.id, after).await?;
+            self.ledger.set_status(after).await?;
         }
         Ok(())
     }
@@ -326,18 +349,3 @@ impl Driver {
 
 /// The statuses that a session passes before its end.
 pub const FIRST_STATUS: Status = Status::Provisioning;
-
-/// An error with its causes, as one sentence.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = cause.source();
-    }
-    text
-}

@@ -217,7 +217,8 @@ impl Summary {
             sum.cache_read = sum.cache_read.saturating_add(more.cache_read);
             sum.cache_write = sum.cache_write.saturating_add(more.cache_write);
             self.cost_usd = turn.total_cost_usd.or(self.cost_usd);
-            self.result = Some(turn.body.text.clone());
+            // The runner has cut it; a journal that somebody forged may hold more.
+            self.result = Some(ClippedText::new(turn.body.text.as_str(), MAX_TEXT_BYTES).text);
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::control::{Answer, Pending, Request};
-use super::driver::{Driver, chain};
+use super::driver::Driver;
 use super::event::{HostEvent, Summary};
 use super::lock::{self, Lock};
 use super::resources::Resources;
@@ -25,6 +25,7 @@ use super::status::{EndReason, Ending};
 use super::{SessionId, control};
 use crate::dirs::{DataDir, SessionDir};
 use crate::engine::{EngineIdentity, SharedEngine};
+use crate::error_chain::chain;
 use crate::plan::LaunchPlan;
 use crate::policy::Permit;
 use crate::proxy::{NOTICE_QUEUE, Upstream};

@@ -8,7 +8,10 @@
 //! ```text
 //! timeout, idle timeout   save ──► close ──► term ──► kill        (save only where the agent can take a message)
 //! close with a grace               close ──► term ──► kill
-//! close, end of a one-shot         close                          (the wall timeout still bounds it)
+//! close                            close                          (the wall timeout still bounds it)
+//! end of a program's input         close                          (the same: how long it works then is its own affair)
+//! end of an answered one-shot      close ──► term ──► kill        (after [`DRAIN_GRACE`] with nothing in flight)
+//! silent runner                    close ──► term ──► kill
 //! cancel                                              kill
 //! ```
 
@@ -20,8 +23,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use ipc_protocol::event::{ClosingReason, EventKind, StepState, TurnOutcome};
+use ipc_protocol::limits::SILENCE;
 
-pub use self::ending::ExitFacts;
+pub use self::ending::{ExitFacts, Rise};
 pub use self::rules::{Ends, Graces, Rules};
 pub use self::words::{Command, Effect, Input};
 use super::event::HostEvent;
@@ -40,6 +44,16 @@ const RUNNER_END: Duration = Duration::from_secs(3);
 /// How long the runner may take from the container's start to `ready`; its own phases have tighter bounds.
 pub const READY_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long an agent whose answer is there may do nothing at the end of its input until it is ended: what it waits for
+/// then (a server that it has started for a test) does not end by itself, and nobody is there who could use it.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// How long a runner may go on being silent after the warning, beyond [`SILENCE`].
+pub const SILENCE_END: Duration = Duration::from_secs(60);
+
+/// Messages that were never taken are named up to this number, the rest is counted.
+const MAX_NAMED: usize = 20;
+
 /// The id of the message that asks the agent to save its work; there is at most one in a session.
 pub const NOTICE_ID: &str = "aigo-save";
 
@@ -54,6 +68,7 @@ enum Intent {
     Idle,
     Cancel(String),
     NotReady,
+    Silent,
     Broken(String),
 }
 
@@ -73,6 +88,9 @@ pub struct Machine {
     launched_at: Option<At>,
     ready: bool,
     last_activity: At,
+    /// When the runner last gave a sign of life.
+    last_heard: At,
+    silence_told: bool,
     tools: HashSet<String>,
     model_requests: usize,
     attached: bool,
@@ -96,6 +114,8 @@ impl Machine {
             launched_at: None,
             ready: false,
             last_activity: At::ZERO,
+            last_heard: At::ZERO,
+            silence_told: false,
             tools: HashSet::new(),
             model_requests: 0,
             attached: false,
@@ -135,7 +155,20 @@ impl Machine {
             Some(Stage::Close { until }) => until,
             None => None,
         };
-        [stage, self.wall_deadline(), self.idle_deadline(), self.ready_deadline()].into_iter().flatten().min()
+        let others = [
+            self.wall_deadline(),
+            self.idle_deadline(),
+            self.ready_deadline(),
+            self.drain_deadline(),
+            self.silence_deadline(),
+        ];
+        others.into_iter().chain([stage]).flatten().min()
+    }
+
+    /// The runner has been silent for too long, unless its container is paused: then say so ([`Input::Paused`]) before the
+    /// next [`Input::Tick`].
+    pub fn finds_runner_silent(&self, now: At) -> bool {
+        !self.status.is_terminal() && self.silence_deadline().is_some_and(|at| at <= now)
     }
 
     /// What follows from `input` at `now`.
@@ -148,8 +181,14 @@ impl Machine {
             Input::Launched => {
                 self.launched_at = Some(now);
                 self.last_activity = now;
+                self.last_heard = now;
             }
-            Input::Runner(event) => self.on_runner(now, event, &mut effects),
+            Input::Runner(event) => {
+                self.hear(now, &mut effects);
+                self.on_runner(now, event, &mut effects);
+            }
+            Input::Heartbeat => self.hear(now, &mut effects),
+            Input::Paused => self.last_heard = self.last_heard.max(now),
             Input::Sent(id) => {
                 self.last_activity = now;
                 self.question_pending = false;
@@ -188,6 +227,13 @@ impl Machine {
         }
         self.maybe_drain(now, &mut effects);
         effects
+    }
+
+    fn hear(&mut self, now: At, effects: &mut Vec<Effect>) {
+        self.last_heard = self.last_heard.max(now);
+        if std::mem::take(&mut self.silence_told) {
+            effects.push(warning("runner_resumed", "the runner in the container gives signs of life again"));
+        }
     }
 
     fn on_runner(&mut self, now: At, event: &EventKind, effects: &mut Vec<Effect>) {
@@ -271,6 +317,7 @@ impl Machine {
                         | Intent::Idle
                         | Intent::Cancel(_)
                         | Intent::NotReady
+                        | Intent::Silent
                         | Intent::Broken(_),
                     ) => {}
                 }
@@ -287,7 +334,7 @@ impl Machine {
                 effects.push(Effect::Tell(HostEvent::EndRequested { by: by.clone() }));
                 // What has timed out stays a timeout: whoever is impatient only shortens the ladder.
                 match self.intent {
-                    Some(Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Broken(_)) => {}
+                    Some(Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Silent | Intent::Broken(_)) => {}
                     None | Some(Intent::Drain | Intent::Close(_) | Intent::Cancel(_)) => {
                         self.intent = Some(Intent::Cancel(by));
                     }
@@ -306,15 +353,21 @@ impl Machine {
         } else if due(self.idle_deadline()) {
             self.begin(now, Intent::Idle, effects);
         }
+        if due(self.silence_deadline()) {
+            self.on_silence(now, effects);
+        }
+        if due(self.drain_deadline()) {
+            effects.push(warning(
+                "left_running",
+                "the agent has answered everything but does not end: something that it has started keeps it; it is ended",
+            ));
+            self.enter_term(now, effects);
+        }
         match self.stage {
             Some(Stage::Save { until }) if until <= now => {
                 self.enter_close(now, Some(self.rules.graces.close), effects);
             }
-            Some(Stage::Close { until: Some(until) }) if until <= now => {
-                effects.push(Effect::Tell(HostEvent::Escalation { step: "SIGTERM".into() }));
-                effects.push(Effect::Term);
-                self.stage = Some(Stage::Term { until: now + self.rules.graces.term + RUNNER_END });
-            }
+            Some(Stage::Close { until: Some(until) }) if until <= now => self.enter_term(now, effects),
             Some(Stage::Term { until }) if until <= now => self.enter_kill(now, effects),
             Some(Stage::Kill { until }) if until <= now => {
                 let detail =
@@ -325,17 +378,31 @@ impl Machine {
         }
     }
 
+    /// First a warning; then the end, by the ladder: it cannot be asked to save anything.
+    fn on_silence(&mut self, now: At, effects: &mut Vec<Effect>) {
+        if !std::mem::replace(&mut self.silence_told, true) {
+            let message = format!(
+                "the runner in the container has given no sign of life for {SILENCE:?}: it hangs or was stopped; \
+                 the session is ended in {SILENCE_END:?} if that lasts"
+            );
+            effects.push(warning("runner_silent", message));
+            return;
+        }
+        self.intent = Some(Intent::Silent);
+        self.enter_close(now, Some(self.rules.graces.close), effects);
+    }
+
     /// A time limit has passed: warns, and starts the ladder.
     fn begin(&mut self, now: At, intent: Intent, effects: &mut Vec<Effect>) {
         let (code, message) = match &intent {
             Intent::Wall => ("wall_timeout", "the session's timeout has passed"),
             Intent::Idle => ("idle_timeout", "nothing has happened for the length of the idle timeout"),
             Intent::NotReady => ("not_ready", "the runner did not become ready in time"),
-            Intent::Drain | Intent::Close(_) | Intent::Cancel(_) | Intent::Broken(_) => {
+            Intent::Drain | Intent::Close(_) | Intent::Cancel(_) | Intent::Silent | Intent::Broken(_) => {
                 ("ending", "the session is being ended")
             }
         };
-        effects.push(Effect::Tell(HostEvent::HostWarning { code: code.into(), message: message.into() }));
+        effects.push(warning(code, message));
         self.intent = Some(intent);
         if matches!(self.stage, Some(Stage::Term { .. } | Stage::Kill { .. })) {
             // The ladder only goes down.
@@ -360,6 +427,12 @@ impl Machine {
         effects.push(Effect::WriteClose);
         self.stage = Some(Stage::Close { until: grace.map(|grace| now + grace) });
         self.set_status(Status::Closing, effects);
+    }
+
+    fn enter_term(&mut self, now: At, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Tell(HostEvent::Escalation { step: "SIGTERM".into() }));
+        effects.push(Effect::Term);
+        self.stage = Some(Stage::Term { until: now + self.rules.graces.term + RUNNER_END });
     }
 
     fn enter_kill(&mut self, now: At, effects: &mut Vec<Effect>) {
@@ -411,14 +484,33 @@ impl Machine {
     }
 
     fn finish(&mut self, ending: Ending, effects: &mut Vec<Effect>) {
+        if let Some(message) = self.not_taken() {
+            effects.push(warning("input_not_taken", message));
+        }
         self.status = ending.reason.status();
         effects.push(Effect::Finish(ending));
+    }
+
+    /// Accepted means taken, or told: names the messages that the runner has neither taken nor dropped.
+    fn not_taken(&self) -> Option<String> {
+        let mut ids: Vec<&str> = self.unaccepted.iter().map(String::as_str).filter(|id| *id != NOTICE_ID).collect();
+        if ids.is_empty() {
+            return None;
+        }
+        ids.sort_unstable();
+        let more = ids.len().saturating_sub(MAX_NAMED);
+        ids.truncate(MAX_NAMED);
+        let named = ids.join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!("the session ended before the agent had taken these messages: {named}{more}; send them again"))
     }
 
     fn timed_out_already(&self) -> bool {
         matches!(
             self.intent,
-            Some(Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Cancel(_) | Intent::Broken(_))
+            Some(
+                Intent::Wall | Intent::Idle | Intent::NotReady | Intent::Cancel(_) | Intent::Silent | Intent::Broken(_)
+            )
         )
     }
 
@@ -431,15 +523,46 @@ impl Machine {
     }
 
     fn idle_deadline(&self) -> Option<At> {
-        let busy = !self.tools.is_empty() || self.model_requests > 0 || self.attached || self.question_pending;
-        // A close that waits as long as it takes, as at the end of a one-shot, is still bounded by silence.
-        let ending =
-            matches!(self.stage, Some(Stage::Close { until: Some(_) } | Stage::Term { .. } | Stage::Kill { .. }));
-        if busy || !self.ready || ending || self.timed_out_already() {
+        let busy = self.works() || self.attached || self.question_pending;
+        // A close that waits as long as it takes, as at the end of a program's input, is still bounded by silence.
+        if busy || !self.ready || self.ladder_runs() || self.drains_answered() || self.timed_out_already() {
             return None;
         }
         self.rules.idle_timeout.map(|idle| self.last_activity + idle)
     }
+
+    fn drain_deadline(&self) -> Option<At> {
+        (self.drains_answered() && !self.works()).then(|| self.last_activity + DRAIN_GRACE)
+    }
+
+    fn silence_deadline(&self) -> Option<At> {
+        // Before it is ready it has a deadline of its own.
+        if !self.ready || self.ladder_runs() || self.timed_out_already() {
+            return None;
+        }
+        Some(self.last_heard + if self.silence_told { SILENCE + SILENCE_END } else { SILENCE })
+    }
+
+    /// Something is in flight that the agent waits for.
+    fn works(&self) -> bool {
+        !self.tools.is_empty() || self.model_requests > 0
+    }
+
+    /// Everything is answered, and only the agent's own end is waited for.
+    fn drains_answered(&self) -> bool {
+        self.rules.ends == Ends::WhenAnswered
+            && self.intent == Some(Intent::Drain)
+            && self.stage == Some(Stage::Close { until: None })
+    }
+
+    /// Each stage of the end has a deadline from here on.
+    fn ladder_runs(&self) -> bool {
+        matches!(self.stage, Some(Stage::Close { until: Some(_) } | Stage::Term { .. } | Stage::Kill { .. }))
+    }
+}
+
+fn warning(code: &str, message: impl Into<String>) -> Effect {
+    Effect::Tell(HostEvent::HostWarning { code: code.into(), message: message.into() })
 }
 
 #[cfg(test)]

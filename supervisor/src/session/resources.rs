@@ -15,11 +15,11 @@ use std::time::Duration;
 use ipc_protocol::dir::SafeDir;
 use nix::errno::Errno;
 
-use super::driver::chain;
 use super::lock::Lock;
 use super::{SessionId, doubt};
 use crate::dirs::SessionDir;
 use crate::engine::{ContainerId, EngineError, SharedEngine};
+use crate::error_chain::chain;
 use crate::proxy::{Grant, Proxy, Traffic};
 use crate::store::Store;
 use crate::workspace::mountpoints::Held;

@@ -138,8 +138,8 @@ impl Store {
     }
 }
 
-/// Stands for an event that cannot be read back, such as one that a container nested as deeply as JSON may be: one bad
-/// event must not hide the others, or end whoever reads them.
+/// Stands for an event that cannot be read back, such as one of a newer aigo: one bad event must not hide the others, or
+/// end whoever reads them.
 fn unreadable(seq: u64, error: &serde_json::Error) -> SessionEvent {
     let message = format!("this event cannot be shown: {error}");
     let what = HostEvent::HostWarning { code: "unreadable_event".into(), message }.into();
@@ -181,12 +181,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_nested_as_deeply_as_json_may_be_hides_no_other() {
+    async fn an_event_nested_deeper_than_json_may_be_is_read_back_as_text() {
         let (_dir, store, id) = store().await;
         let deep = format!(r#"{{"seq":1,"at":1,"kind":"x","a":{}{}}}"#, "[".repeat(126), "]".repeat(126));
         let event = ipc_protocol::event::Event::parse(deep.as_bytes()).unwrap();
         let deep = NewEvent { runner_seq: Some(1), what: What::Runner(event.kind) };
         store.append(&id, vec![deep, HostEvent::InterruptSent {}.into()], None).await.unwrap();
+        let events = store.events(&id, 0, 9).await.unwrap();
+        let What::Runner(EventKind::Raw { body, .. }) = &events[0].what else { panic!("{events:?}") };
+        assert!(body.value.as_str().is_some_and(|text| text.contains("[[[[")), "{body:?}");
+    }
+
+    #[tokio::test]
+    async fn an_event_that_cannot_be_read_back_hides_no_other() {
+        let (_dir, store, id) = store().await;
+        let events = vec![HostEvent::InterruptSent {}.into(), HostEvent::InterruptSent {}.into()];
+        store.append(&id, events, None).await.unwrap();
+        store
+            .call(|connection| Ok(connection.execute("UPDATE events SET body = '{' WHERE seq = 1", []).map(drop)?))
+            .await
+            .unwrap();
         let events = store.events(&id, 0, 9).await.unwrap();
         assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2]);
         assert!(matches!(events[0].what, What::Host(HostEvent::HostWarning { .. })), "{events:?}");

@@ -23,9 +23,13 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1"),
 ];
 
+/// No commands and sub-agents in the background: at the end of its input the CLI waits for them, however long they run, and
+/// nobody is there any more who could use what they do.
+const IN_THE_FOREGROUND: (&str, &str) = ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1");
+
 /// The command line and environment for a [`AgentSpec::Claude`]; nothing to start for another spec.
 pub(super) fn launch(config: &RunnerConfig) -> Launch {
-    let AgentSpec::Claude { model, conversation, resume, max_turns, append_system_prompt, project_settings } =
+    let AgentSpec::Claude { model, conversation, resume, max_turns, append_system_prompt, project_settings, one_shot } =
         &config.agent
     else {
         return Launch { argv: Vec::new(), env: Vec::new() };
@@ -54,7 +58,9 @@ pub(super) fn launch(config: &RunnerConfig) -> Launch {
     argv.extend(model.iter().map(|model| format!("--model={model}")));
     argv.extend(max_turns.iter().map(|turns| format!("--max-turns={turns}")));
     argv.extend(append_system_prompt.iter().map(|prompt| format!("--append-system-prompt={prompt}")));
-    Launch { argv, env: ENVIRONMENT.to_vec() }
+    let mut env = ENVIRONMENT.to_vec();
+    env.extend(one_shot.then_some(IN_THE_FOREGROUND));
+    Launch { argv, env }
 }
 
 #[cfg(test)]
@@ -64,6 +70,10 @@ mod tests {
     use super::*;
 
     fn launch(resume: bool, project_settings: bool) -> Vec<String> {
+        full_launch(resume, project_settings, false).argv
+    }
+
+    fn full_launch(resume: bool, project_settings: bool, one_shot: bool) -> Launch {
         let agent = AgentSpec::Claude {
             model: Some("sonnet".into()),
             conversation: "u-u".into(),
@@ -71,6 +81,7 @@ mod tests {
             max_turns: Some(3),
             append_system_prompt: Some("--be kind".into()),
             project_settings,
+            one_shot,
         };
         super::launch(&RunnerConfig {
             version: 1,
@@ -81,7 +92,12 @@ mod tests {
             term_grace_ms: 1000,
             layout: Layout::default(),
         })
-        .argv
+    }
+
+    #[test]
+    fn nothing_goes_on_in_the_background_of_a_session_that_ends_with_its_answer() {
+        let has = |one_shot| full_launch(false, false, one_shot).env.contains(&IN_THE_FOREGROUND);
+        assert!(has(true) && !has(false));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Translator {
     open: Vec<OpenInput>,
     /// How the last turn ended.
     last: Option<TurnOutcome>,
+    /// The CLI has told of an input that it has begun to work on it: one that tells none is not waited for.
+    tells_starts: bool,
     /// The request id of an interrupt without an answer.
     interrupt: Option<String>,
 }
@@ -167,11 +169,12 @@ impl Translator {
         finished.turn = self.turn;
         self.last = Some(finished.outcome);
         let named = value["user_message_uuids"].as_array();
+        let any = !self.tells_starts && !finished.unsolicited;
         let answered: Vec<OpenInput> = self
             .open
             .extract_if(.., |open| match named {
                 Some(uuids) => open.completed || uuids.iter().any(|uuid| *uuid == open.uuid),
-                None => open.started,
+                None => open.started || any,
             })
             .collect();
         finished.inputs = answered.into_iter().map(|open| open.id.into()).collect();
@@ -184,7 +187,10 @@ impl Translator {
         let at = self.open.iter().position(|open| value["command_uuid"] == open.uuid);
         match (value["state"].as_str().unwrap_or_default(), at) {
             ("queued", _) | ("started" | "completed" | "cancelled", None) => {}
-            ("started", Some(at)) => self.open[at].started = true,
+            ("started", Some(at)) => {
+                self.tells_starts = true;
+                self.open[at].started = true;
+            }
             ("completed", Some(at)) => self.open[at].completed = true,
             ("cancelled", Some(at)) => {
                 let reason = "the agent cancelled it".to_owned();

@@ -12,6 +12,7 @@ use bollard::errors::Error;
 use super::endpoint::Endpoint;
 use crate::engine::error::clip;
 use crate::engine::{EngineError, Object};
+use crate::error_chain::chain;
 
 const REMEDY: &str = "start it (sudo systemctl start docker), or say where it is with DOCKER_HOST";
 
@@ -151,20 +152,6 @@ fn connect_failure_of(endpoint: &Endpoint, io: &io::Error) -> Option<EngineError
         (io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof, _) => None,
         (_, _) => Some(unreachable_because(endpoint, &io.to_string())),
     }
-}
-
-/// An error with all its sources on one line, without repetition.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

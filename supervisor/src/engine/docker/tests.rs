@@ -64,6 +64,17 @@ async fn a_wait_survives_a_cut_connection() {
 }
 
 #[tokio::test]
+async fn a_code_that_was_told_is_not_lost_with_the_inspection() {
+    let told = Answer::Status(200, r#"{"StatusCode":7}"#);
+    let failed = Answer::Status(500, r#"{"message":"something broke"}"#);
+    // Without an answer the stand-in is gone: the engine went away after it had told the code.
+    for answers in [vec![told, failed], vec![told]] {
+        let (engine, _stand_in) = engine(answers).await;
+        assert_eq!(engine.wait(&ContainerId("0a".into())).await.unwrap().code, 7);
+    }
+}
+
+#[tokio::test]
 async fn a_wait_for_what_is_gone_ends() {
     let gone = Answer::Status(404, r#"{"message":"No such container: 0a"}"#);
     let (engine, _stand_in) = engine(vec![Answer::Cut(""), gone]).await;

@@ -29,7 +29,7 @@ pub(super) async fn wait(wire: &Wire, id: &ContainerId) -> Result<ExitInfo, Engi
     let mut failures = 0;
     loop {
         let broken = match told(wire, id).await {
-            Ok(code) => return details(wire, id, code).await,
+            Ok(code) => return Ok(details(wire, id, code).await),
             Err(error) if error.engine_away() => error,
             Err(error) => return Err(error),
         };
@@ -66,16 +66,15 @@ async fn told(wire: &Wire, id: &ContainerId) -> Result<i32, EngineError> {
     }
 }
 
-/// Adds what only an inspection knows; a container that somebody removed meanwhile has nothing to add.
-async fn details(wire: &Wire, id: &ContainerId, code: i32) -> Result<ExitInfo, EngineError> {
+/// Adds what only an inspection knows. Without it, for a container that somebody removed meanwhile or an engine that goes
+/// away just now, the code is still the container's.
+async fn details(wire: &Wire, id: &ContainerId, code: i32) -> ExitInfo {
     match inspect(wire, id).await {
-        Ok(info) => {
-            Ok(ExitInfo { code, oom_killed: info.oom_killed, error: info.error, finished_at: info.finished_at })
+        Ok(info) => ExitInfo { code, oom_killed: info.oom_killed, error: info.error, finished_at: info.finished_at },
+        Err(error) => {
+            tracing::debug!("container {id} ended with code {code}, and nothing more is known: {error}");
+            ExitInfo { code, oom_killed: false, error: String::new(), finished_at: None }
         }
-        Err(EngineError::NotFound { .. }) => {
-            Ok(ExitInfo { code, oom_killed: false, error: String::new(), finished_at: None })
-        }
-        Err(error) => Err(error),
     }
 }
 

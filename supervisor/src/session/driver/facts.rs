@@ -1,55 +1,84 @@
 //! What is known of a container besides what it says itself.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ipc_protocol::exit::RunnerExit;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::engine::ExitInfo;
 use crate::engine::cgroup::Probe;
-use crate::proxy::NoticeKind;
 use crate::session::event::HostEvent;
-use crate::session::machine::ExitFacts;
+use crate::session::machine::{ExitFacts, Rise};
 
 /// Less free space than this is a full disk.
 const FULL: u64 = 1 << 20;
+
+/// A counter that rose within this time before the end may have caused it.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// The container's memory and process counters, read from its cgroup while it runs. Where that cannot be done (an engine
 /// in a VM), only what the engine itself reports is known.
 #[derive(Debug)]
 pub(super) struct Vitals {
     probe: Option<Probe>,
-    said: Said,
+    oom_kills: Counter,
+    pids_refused: Counter,
 }
 
-/// What was told already: each once.
-#[derive(Debug, Default)]
-struct Said {
-    out_of_memory: bool,
-    pids_exhausted: bool,
+/// A counter of bad things that have happened since the container's start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counter {
+    count: u64,
+    rose: Option<Instant>,
+}
+
+impl Counter {
+    /// Whether it has risen for the first time.
+    fn update(&mut self, now: Instant, count: Option<u64>) -> bool {
+        let count = count.unwrap_or_default();
+        if count <= self.count {
+            return false;
+        }
+        self.count = count;
+        self.rose.replace(now).is_none()
+    }
+
+    fn rise(&self, end: Instant) -> Rise {
+        match self.rose {
+            None => Rise::Never,
+            Some(rose) if end.saturating_duration_since(rose) <= LATELY => Rise::Lately,
+            Some(_) => Rise::Earlier,
+        }
+    }
 }
 
 impl Vitals {
     pub(super) fn new(pid: Option<i32>) -> Self {
-        Self { probe: pid.and_then(|pid| Probe::open(pid).ok()), said: Said::default() }
+        let probe = pid.and_then(|pid| Probe::open(pid).ok());
+        Self { probe, oom_kills: Counter::default(), pids_refused: Counter::default() }
     }
 
-    /// Reads the counters. What is new and bad comes back as warnings.
+    /// Reads the counters. What is new and bad comes back as warnings, each once.
     pub(super) fn sample(&mut self) -> Vec<HostEvent> {
         let Some(probe) = &mut self.probe else { return Vec::new() };
         // Gone: the last sample is what is known.
         let _ = probe.sample();
-        let last = probe.last();
+        let (last, now) = (probe.last(), Instant::now());
         let mut warnings = Vec::new();
-        let mut warn = |said: &mut bool, now: bool, code: &str, message: &str| {
-            if now && !std::mem::replace(said, true) {
-                warnings.push(HostEvent::HostWarning { code: code.into(), message: message.into() });
-            }
+        let mut warn = |code: &str, message: &str| {
+            warnings.push(HostEvent::HostWarning { code: code.into(), message: message.into() });
         };
-        let memory = "the kernel ended a process of the container: it needed more memory than --memory allows";
-        warn(&mut self.said.out_of_memory, last.out_of_memory(), "out_of_memory", memory);
-        let pids = "the container was refused a process: it has as many as --pids allows";
-        warn(&mut self.said.pids_exhausted, last.pids_exhausted(), "pids_exhausted", pids);
+        if self.oom_kills.update(now, last.oom_kills) {
+            warn(
+                "out_of_memory",
+                "the kernel ended a process of the container: it needed more memory than --memory allows",
+            );
+        }
+        if self.pids_refused.update(now, last.pids_refused) {
+            warn("pids_exhausted", "the container was refused a process: it has as many as --pids allows");
+        }
         warnings
     }
 
@@ -57,12 +86,19 @@ impl Vitals {
         self.probe.as_ref().and_then(|probe| probe.last().memory_peak)
     }
 
-    pub(super) fn exit_facts(&self, exit: Option<&ExitInfo>, ipc: &Path) -> ExitFacts {
-        let last = self.probe.as_ref().map(Probe::last).unwrap_or_default();
+    /// What is known of a container that ended at `end`.
+    pub(super) fn exit_facts(&self, exit: Option<&ExitInfo>, end: Instant, ipc: &Path) -> ExitFacts {
+        let told = exit.is_some_and(|exit| exit.oom_killed);
+        let out_of_memory = match self.oom_kills.rise(end) {
+            // The engine knows more than our last sample: it happened after it. Without samples nobody knows when.
+            Rise::Never if told && self.probe.is_some() => Rise::Lately,
+            Rise::Never if told => Rise::Earlier,
+            rise => rise,
+        };
         ExitFacts {
             code: exit.map(|exit| i64::from(exit.code)),
-            out_of_memory: exit.is_some_and(|exit| exit.oom_killed) || last.out_of_memory(),
-            pids_exhausted: last.pids_exhausted(),
+            out_of_memory,
+            pids_exhausted: self.pids_refused.rise(end),
             disk_full: is_full(ipc),
         }
     }
@@ -72,7 +108,7 @@ impl Vitals {
 pub(super) fn stopped_from_outside(facts: &ExitFacts) -> bool {
     const KILLED: i64 = 128 + 9;
     let terminated = i64::from(RunnerExit::Terminated.code());
-    facts.code.is_none_or(|code| code == KILLED || code == terminated) && !facts.out_of_memory
+    facts.code.is_none_or(|code| code == KILLED || code == terminated) && facts.out_of_memory != Rise::Lately
 }
 
 fn is_full(path: &Path) -> bool {
@@ -95,18 +131,29 @@ pub(super) async fn changed(in_flight: &mut Option<watch::Receiver<usize>>) -> u
     std::future::pending().await
 }
 
-/// A word for programs.
-pub(super) fn notice_code(kind: &NoticeKind) -> &'static str {
-    match kind {
-        NoticeKind::Stranger { .. } => "proxy_stranger",
-        NoticeKind::NotCarried { .. } => "proxy_not_carried",
-        NoticeKind::CredentialRefused { .. } => "credential_refused",
-        NoticeKind::UpstreamUntrusted { .. } => "upstream_untrusted",
-        NoticeKind::UpstreamFailed { .. } => "upstream_failed",
-        NoticeKind::TooManyConnections { .. } => "proxy_too_many_connections",
-        NoticeKind::ReplayExhausted { .. } => "replay_exhausted",
-        NoticeKind::ReplayMismatch { .. } => "replay_mismatch",
-        NoticeKind::ReplayUnfit { .. } => "replay_unfit",
-        NoticeKind::RecordingFailed { .. } => "recording_failed",
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_knows_when_it_rose() {
+        let (mut counter, start) = (Counter::default(), Instant::now());
+        assert!(!counter.update(start, None) && !counter.update(start, Some(0)));
+        assert_eq!(counter.rise(start), Rise::Never);
+        assert!(counter.update(start, Some(1)), "the first is told");
+        assert!(!counter.update(start + Duration::from_secs(60), Some(1)));
+        assert_eq!(counter.rise(start + LATELY), Rise::Lately);
+        assert_eq!(counter.rise(start + LATELY + Duration::from_secs(1)), Rise::Earlier);
+        assert!(!counter.update(start + Duration::from_secs(90), Some(2)));
+        assert_eq!(counter.rise(start + Duration::from_secs(95)), Rise::Lately, "it rose again");
+    }
+
+    #[test]
+    fn an_engine_that_knows_of_a_kill_is_believed() {
+        let info = |oom_killed| ExitInfo { code: 1, oom_killed, error: String::new(), finished_at: None };
+        let facts =
+            |vitals: &Vitals, oom| vitals.exit_facts(Some(&info(oom)), Instant::now(), Path::new("/")).out_of_memory;
+        let without = Vitals::new(None);
+        assert_eq!((facts(&without, false), facts(&without, true)), (Rise::Never, Rise::Earlier));
     }
 }

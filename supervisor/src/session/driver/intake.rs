@@ -9,7 +9,9 @@ use ipc_protocol::reply::Reply;
 use ipc_protocol::task::TaskFile;
 use tokio::time::Instant;
 
-use super::{Driver, chain};
+use super::Driver;
+use super::pace::Look;
+use crate::error_chain::chain;
 use crate::session::event::{HostEvent, What};
 use crate::session::machine::Input;
 use crate::session::requests;
@@ -24,19 +26,25 @@ const DRAIN: Duration = Duration::from_secs(5);
 const DRAIN_JOURNAL: Duration = Duration::from_secs(30);
 
 impl Driver {
-    /// One round. Tells when the next one is due, if that is known.
-    pub(super) async fn intake(&mut self) -> Result<Option<Duration>, StoreError> {
+    /// One round, after which [`Pace`](super::pace::Pace) knows when the next one is due.
+    pub(super) async fn look(&mut self) -> Result<(), StoreError> {
+        let look = self.intake().await?;
+        self.pace.looked(Instant::now(), look);
+        Ok(())
+    }
+
+    async fn intake(&mut self) -> Result<Look, StoreError> {
         let journal = self.intake_journal().await?;
         let messages = self.intake_messages().await?;
         let tasks = self.intake_tasks().await?;
-        Ok([journal, messages, tasks].into_iter().flatten().min())
+        Ok(journal.and(messages).and(tasks))
     }
 
     /// Everything that is there: the container has ended and writes no more.
     pub(super) async fn intake_all(&mut self) -> Result<(), StoreError> {
         let deadline = Instant::now() + DRAIN;
         for _ in 0..MAX_ROUNDS {
-            match self.intake().await? {
+            match self.intake().await?.again {
                 Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
                 Some(_) => break,
                 None => return Ok(()),
@@ -44,7 +52,7 @@ impl Driver {
         }
         let deadline = Instant::now() + DRAIN_JOURNAL;
         for _ in 0..MAX_ROUNDS {
-            match self.intake_journal().await? {
+            match self.intake_journal().await?.again {
                 Some(wait) if Instant::now() + wait < deadline => tokio::time::sleep(wait).await,
                 Some(_) | None => break,
             }
@@ -56,8 +64,9 @@ impl Driver {
         self.warn("ipc_backlog_dropped", message).await
     }
 
-    async fn intake_journal(&mut self) -> Result<Option<Duration>, StoreError> {
+    async fn intake_journal(&mut self) -> Result<Look, StoreError> {
         let batch = self.journal.read();
+        let found = !batch.events.is_empty();
         if !batch.events.is_empty() {
             if batch.events.iter().any(|event| matches!(event.kind, EventKind::AgentExited { .. })) {
                 // The runner is about to end, and the counters with it.
@@ -68,7 +77,7 @@ impl Driver {
                 .events
                 .iter()
                 .map(|event| NewEvent { runner_seq: Some(event.seq), what: What::Runner(event.kind.clone()) });
-            self.append(events.collect(), cursor).await?;
+            self.ledger.append(events.collect(), cursor).await?;
             for event in &batch.events {
                 self.summary.count(&event.kind);
                 self.step(Input::Runner(&event.kind)).await?;
@@ -80,35 +89,37 @@ impl Driver {
         if let Some(fault) = batch.fault {
             let why = fault.to_string();
             if self.machine.status().is_terminal() || self.container.is_none() || self.faulty {
-                return Ok(None);
+                return Ok(Look { found, again: None });
             }
             self.faulty = true;
             self.warn("ipc_journal_broken", why.clone()).await?;
             self.step(Input::Broken(&why)).await?;
-            return Ok(None);
+            return Ok(Look { found: true, again: None });
         }
-        Ok(batch.again_in)
+        Ok(Look { found, again: batch.again_in })
     }
 
-    async fn intake_messages(&mut self) -> Result<Option<Duration>, StoreError> {
+    async fn intake_messages(&mut self) -> Result<Look, StoreError> {
         let scan = self.messages.scan();
+        let look = look_of(&scan);
         self.report(&scan).await?;
         for Item { name, id, body, .. } in scan.items {
             let event = HostEvent::outgoing(id.to_string(), &body);
             let question = matches!(body.outgoing, Outgoing::Question { .. });
             let json = serde_json::to_string(&body).unwrap_or_default();
-            if self.take("messages", id.as_str(), json, event).await? && question {
+            if self.ledger.take("messages", id.as_str(), json, event).await? && question {
                 self.step(Input::Asked).await?;
             }
             if let Some(warning) = self.messages.remove(&name) {
                 self.warn(warning.code(), warning.to_string()).await?;
             }
         }
-        Ok(scan.again_in)
+        Ok(look)
     }
 
-    async fn intake_tasks(&mut self) -> Result<Option<Duration>, StoreError> {
+    async fn intake_tasks(&mut self) -> Result<Look, StoreError> {
         let scan = self.tasks.scan();
+        let look = look_of(&scan);
         self.report(&scan).await?;
         for refused in &scan.refused {
             let message = format!("the request could not be read: {refused}");
@@ -120,7 +131,7 @@ impl Driver {
                 self.warn(warning.code(), warning.to_string()).await?;
             }
         }
-        Ok(scan.again_in)
+        Ok(look)
     }
 
     async fn answer_request(&mut self, id: &ipc_protocol::id::MessageId, body: &TaskFile) -> Result<(), StoreError> {
@@ -132,20 +143,12 @@ impl Driver {
             error: Some(refusal.message.to_owned()),
         };
         let json = serde_json::to_string(body).unwrap_or_default();
-        self.take("tasks", id.as_str(), json, event).await?;
+        self.ledger.take("tasks", id.as_str(), json, event).await?;
         let reply = Reply::failed(id.clone(), refusal.code, refusal.message);
         match self.ipc.reply(&reply) {
             Ok(()) => Ok(()),
             Err(error) => self.warn("reply_failed", chain(&error)).await,
         }
-    }
-
-    async fn take(&mut self, name: &'static str, id: &str, json: String, event: HostEvent) -> Result<bool, StoreError> {
-        let taken = self.store.take(&self.id, name, id, json, event.into()).await?;
-        if let Some(seq) = taken {
-            self.latest.send_replace(seq);
-        }
-        Ok(taken.is_some())
     }
 
     async fn report<T>(&mut self, scan: &Scan<T>) -> Result<(), StoreError> {
@@ -157,4 +160,9 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+fn look_of<T>(scan: &Scan<T>) -> Look {
+    let found = !(scan.items.is_empty() && scan.refused.is_empty() && scan.warnings.is_empty());
+    Look { found, again: scan.again_in }
 }

@@ -3,8 +3,9 @@
 
 use ipc_protocol::event::TurnOutcome;
 use ipc_protocol::exit::RunnerExit;
+use ipc_protocol::limits::SILENCE;
 
-use super::{Intent, Machine, READY_LIMIT, Stage};
+use super::{Intent, Machine, READY_LIMIT, SILENCE_END, Stage};
 use crate::session::status::{EndReason, Ending};
 
 /// What is known about a container that is gone.
@@ -13,11 +14,23 @@ pub struct ExitFacts {
     /// Its exit code; none if the engine does not know it.
     pub code: Option<i64>,
     /// The kernel killed PID 1 or a child for memory, as far as the engine or the cgroup know.
-    pub out_of_memory: bool,
+    pub out_of_memory: Rise,
     /// A process could not be made for the bound on processes.
-    pub pids_exhausted: bool,
+    pub pids_exhausted: Rise,
     /// The disk that holds the IPC directory is full.
     pub disk_full: bool,
+}
+
+/// When a counter of bad things last rose. One that rose long ago is not to blame for what went wrong now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rise {
+    /// It is zero.
+    #[default]
+    Never,
+    /// Some time before the end, or nobody knows when.
+    Earlier,
+    /// Right before the end.
+    Lately,
 }
 
 impl Machine {
@@ -34,6 +47,13 @@ impl Machine {
                 let reason = EndReason::SetupFailed { step: "runner".into() };
                 return Ending::because(reason, format!("the runner was not ready within {READY_LIMIT:?}"));
             }
+            Some(Intent::Silent) => {
+                let lasted = SILENCE + SILENCE_END;
+                return Ending::because(
+                    EndReason::RunnerLost,
+                    format!("the runner in the container gave no sign of life for {lasted:?}: it hung or was stopped"),
+                );
+            }
             None | Some(Intent::Drain | Intent::Close(_)) => {}
         }
         if let Some((step, detail)) = &self.failed_step {
@@ -46,15 +66,56 @@ impl Machine {
             let detail = format!("closed by {by}; the agent did not end within the grace and was ended by force");
             return Ending::because(EndReason::Cancelled, detail);
         }
+        // We ended it because it did not do so after its work.
+        if matches!((&self.intent, self.stage), (Some(Intent::Drain), Some(Stage::Term { .. } | Stage::Kill { .. })))
+            && matches!(exit, None | Some(RunnerExit::Terminated))
+        {
+            return self.ending_of_drained();
+        }
         if exit != Some(RunnerExit::Done) {
-            if facts.out_of_memory {
+            if self.blames_memory(facts) {
                 return Ending::because(EndReason::OutOfMemory, "the container used more than its --memory");
             }
-            if facts.pids_exhausted {
+            if facts.pids_exhausted == Rise::Lately {
                 return Ending::because(EndReason::PidsExhausted, "the container used more processes than its --pids");
             }
         }
         self.ending_by_exit(exit, facts)
+    }
+
+    /// A kill by SIGKILL is the kernel's mark: if it has killed for memory at all, also this time. A shell gives its
+    /// child's on as code 137.
+    fn blames_memory(&self, facts: &ExitFacts) -> bool {
+        const SIGKILL: i32 = 9;
+        const KILLED: i32 = 128 + SIGKILL;
+        let killed = facts.code == Some(KILLED.into())
+            || matches!(self.agent_exit, Some((_, Some(SIGKILL)) | (Some(KILLED), _)));
+        match facts.out_of_memory {
+            Rise::Never => false,
+            Rise::Earlier => killed,
+            Rise::Lately => true,
+        }
+    }
+
+    fn ending_of_drained(&self) -> Ending {
+        match &self.last_turn {
+            Some((TurnOutcome::Success, _)) => Ending::because(
+                EndReason::Finished,
+                "the agent was done, but something that it had started kept it from ending; both were ended",
+            ),
+            None | Some((TurnOutcome::Error | TurnOutcome::Interrupted | TurnOutcome::MaxTurns, _)) => {
+                self.agent_failed()
+            }
+        }
+    }
+
+    fn agent_failed(&self) -> Ending {
+        let code = self.agent_exit.and_then(|(code, _)| code).unwrap_or(1);
+        let detail = match &self.last_turn {
+            Some((TurnOutcome::Error | TurnOutcome::MaxTurns, text)) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        };
+        Ending { reason: EndReason::AgentExit { code }, detail }
     }
 
     fn ending_by_exit(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
@@ -68,12 +129,7 @@ impl Machine {
                     // Claude Code exits with 1 after an interrupted turn; somebody wanted exactly that.
                     return Ending::new(EndReason::Closed);
                 }
-                let code = self.agent_exit.and_then(|(code, _)| code).unwrap_or(1);
-                let detail = match &self.last_turn {
-                    Some((TurnOutcome::Error | TurnOutcome::MaxTurns, text)) if !text.is_empty() => Some(text.clone()),
-                    _ => None,
-                };
-                Ending { reason: EndReason::AgentExit { code }, detail }
+                self.agent_failed()
             }
             Some(RunnerExit::AgentSignalled) => {
                 let signal = self.agent_exit.and_then(|(_, signal)| signal).unwrap_or_default();

@@ -22,6 +22,8 @@ fn ready(ends: Ends) -> Machine {
     machine.step(S(0), Input::Launched);
     machine.step(S(1), Input::Runner(&EventKind::Ready {}));
     assert_eq!(machine.status(), Status::Running);
+    // Its heart beats for as long as a test lasts.
+    machine.step(S(3600), Input::Heartbeat);
     machine
 }
 
@@ -170,10 +172,27 @@ fn reasons() {
     assert_eq!(end(&exit(137), &[]), EndReason::RunnerLost);
     assert_eq!(end(&ExitFacts::default(), &[]), EndReason::RunnerLost);
     assert_eq!(end(&exit(143), &[]), EndReason::Cancelled);
-    let oom = ExitFacts { out_of_memory: true, ..exit(137) };
-    assert_eq!(end(&oom, &[]), EndReason::OutOfMemory);
-    assert_eq!(end(&ExitFacts { out_of_memory: true, ..exit(0) }, &[]), EndReason::Finished);
-    assert_eq!(end(&ExitFacts { pids_exhausted: true, ..exit(1) }, &[]), EndReason::PidsExhausted);
+    let memory = |rise, code| ExitFacts { out_of_memory: rise, ..exit(code) };
+    let pids = |rise, code| ExitFacts { pids_exhausted: rise, ..exit(code) };
+    for (facts, agent, reason) in [
+        (memory(Rise::Lately, 137), None, EndReason::OutOfMemory),
+        (memory(Rise::Earlier, 137), None, EndReason::OutOfMemory),
+        (memory(Rise::Never, 137), None, EndReason::RunnerLost),
+        (memory(Rise::Lately, 1), Some((Some(1), None)), EndReason::OutOfMemory),
+        (memory(Rise::Earlier, 1), Some((Some(1), None)), EndReason::AgentExit { code: 1 }),
+        (memory(Rise::Earlier, 1), Some((Some(137), None)), EndReason::OutOfMemory),
+        (memory(Rise::Earlier, 2), Some((None, Some(9))), EndReason::OutOfMemory),
+        (memory(Rise::Earlier, 2), Some((None, Some(11))), EndReason::AgentSignal { signal: 11 }),
+        (memory(Rise::Never, 2), Some((None, Some(9))), EndReason::AgentSignal { signal: 9 }),
+        (memory(Rise::Lately, 0), Some((Some(0), None)), EndReason::Finished),
+        (pids(Rise::Lately, 1), Some((Some(2), None)), EndReason::PidsExhausted),
+        (pids(Rise::Earlier, 1), Some((Some(2), None)), EndReason::AgentExit { code: 2 }),
+        (pids(Rise::Earlier, 2), Some((None, Some(9))), EndReason::AgentSignal { signal: 9 }),
+        (pids(Rise::Lately, 0), Some((Some(0), None)), EndReason::Finished),
+    ] {
+        let events: Vec<EventKind> = agent.map(|(code, signal)| exited(code, signal)).into_iter().collect();
+        assert_eq!(end(&facts, &events), reason, "{facts:?} {agent:?}");
+    }
     assert_eq!(end(&ExitFacts { disk_full: true, ..exit(74) }, &[]), EndReason::DiskFull);
     let failed = EventKind::SetupStep {
         step: ipc_protocol::event::SetupStep::Preflight,
@@ -181,6 +200,120 @@ fn reasons() {
         detail: Some("no answer".into()),
     };
     assert_eq!(end(&exit(71), &[failed]), EndReason::SetupFailed { step: "preflight".into() });
+}
+
+fn warned(effects: &[Effect], wanted: &str) -> Option<String> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Tell(HostEvent::HostWarning { code, message }) if code == wanted => Some(message.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn messages_that_nobody_took_are_named_at_every_end() {
+    let lost = || {
+        let mut machine = ready(Ends::WhenTold);
+        for id in ["taken", "b", "a", "dropped"] {
+            machine.step(S(2), Input::Sent(id));
+        }
+        machine.step(S(2), Input::Runner(&EventKind::InputAccepted { id: "taken".into() }));
+        machine.step(S(2), Input::Runner(&EventKind::InputDropped { id: "dropped".into(), reason: String::new() }));
+        machine
+    };
+    let mut killed = lost();
+    killed.step(S(3), Input::Command(Command::Cancel { by: "test".into() }));
+    for effects in [
+        lost().step(S(3), Input::Exited(&exit(137))),
+        lost().step(S(3), Input::EngineLost("gone")),
+        killed.step(S(3) + KILL_REPORT, Input::Tick),
+    ] {
+        let said = warned(&effects, "input_not_taken").unwrap_or_else(|| panic!("{effects:?}"));
+        assert!(said.contains(": a, b;"), "{said}");
+        assert!(matches!(effects.last(), Some(Effect::Finish(_))), "the end is the last: {effects:?}");
+    }
+}
+
+#[test]
+fn many_messages_that_nobody_took_are_counted_and_our_own_is_none_of_them() {
+    let mut machine = ready(Ends::WhenTold);
+    machine.step(S(600), Input::Tick);
+    assert_eq!(warned(&machine.step(S(601), Input::Exited(&exit(137))), "input_not_taken"), None);
+    let mut machine = ready(Ends::WhenTold);
+    for number in 0..MAX_NAMED + 3 {
+        machine.step(S(2), Input::Sent(&format!("m{number:02}")));
+    }
+    let said = warned(&machine.step(S(3), Input::Exited(&exit(137))), "input_not_taken").unwrap();
+    assert!(said.contains("m19 and 3 more") && !said.contains("m20"), "{said}");
+}
+
+fn drained(outcome: TurnOutcome) -> Machine {
+    let mut machine = ready(Ends::WhenAnswered);
+    machine.step(S(1), Input::Sent("a"));
+    let effects = machine.step(S(100), Input::Runner(&turn(outcome, &["a"])));
+    assert!(effects.contains(&Effect::WriteClose), "{effects:?}");
+    machine
+}
+
+#[test]
+fn a_one_shot_that_is_done_but_does_not_end_is_ended_and_stays_what_it_was() {
+    for (outcome, code, reason) in [
+        (TurnOutcome::Success, 143, EndReason::Finished),
+        (TurnOutcome::Success, 137, EndReason::Finished),
+        (TurnOutcome::Error, 143, EndReason::AgentExit { code: 1 }),
+    ] {
+        let mut machine = drained(outcome);
+        assert_eq!(machine.next_deadline(), Some(S(100) + DRAIN_GRACE));
+        let effects = machine.step(S(130), Input::Tick);
+        assert!(effects.contains(&Effect::Term) && warned(&effects, "left_running").is_some(), "{effects:?}");
+        assert!(machine.step(S(145), Input::Tick).contains(&Effect::Kill));
+        assert_eq!(*ending(&machine.step(S(150), Input::Exited(&exit(code)))), reason);
+    }
+}
+
+#[test]
+fn nothing_that_works_is_ended_after_the_answer() {
+    let mut machine = drained(TurnOutcome::Success);
+    machine.step(S(110), Input::Runner(&tool_call("t")));
+    machine.step(S(150), Input::Runner(&EventKind::Warning { code: "w".into(), message: String::new() }));
+    machine.step(S(150), Input::ModelRequests(1));
+    machine.step(S(150), Input::Runner(&turn(TurnOutcome::Success, &[])));
+    assert_eq!(machine.next_deadline(), Some(S(600)), "the model works");
+    machine.step(S(205), Input::ModelRequests(0));
+    assert_eq!(machine.next_deadline(), Some(S(205) + DRAIN_GRACE), "30 s after the last activity");
+    // A program that has its input may be quiet for as long as it likes.
+    let mut machine = Machine::new(Rules { idle_timeout: None, ..rules(Ends::WhenTaken) });
+    machine.step(S(0), Input::Launched);
+    assert!(machine.step(S(1), Input::Runner(&EventKind::Ready {})).contains(&Effect::WriteClose));
+    machine.step(S(3600), Input::Heartbeat);
+    assert_eq!(machine.next_deadline(), Some(S(600)));
+}
+
+#[test]
+fn a_silent_runner_is_told_and_then_ended() {
+    let mut machine = Machine::new(Rules { idle_timeout: None, timeout: None, ..rules(Ends::WhenTold) });
+    machine.step(S(0), Input::Launched);
+    machine.step(S(1), Input::Runner(&EventKind::Ready {}));
+    assert_eq!(machine.next_deadline(), Some(S(1) + SILENCE));
+    machine.step(S(50), Input::Heartbeat);
+    assert_eq!(machine.step(S(50) + SILENCE - S(1), Input::Tick), []);
+    assert!(warned(&machine.step(S(50) + SILENCE, Input::Tick), "runner_silent").is_some());
+    assert_eq!(machine.step(S(51) + SILENCE, Input::Tick), [], "told once");
+    assert!(warned(&machine.step(S(52) + SILENCE, Input::Heartbeat), "runner_resumed").is_some());
+    assert_eq!(machine.step(S(53) + SILENCE, Input::Heartbeat), [], "told once");
+    // Events are signs of life, too, and a paused container cannot give any.
+    machine.step(S(200), Input::Runner(&tool_call("t")));
+    assert!(!machine.finds_runner_silent(S(199) + SILENCE) && machine.finds_runner_silent(S(200) + SILENCE));
+    machine.step(S(300), Input::Paused);
+    assert_eq!(machine.next_deadline(), Some(S(300) + SILENCE));
+    machine.step(S(300) + SILENCE, Input::Tick);
+    let end = S(300) + SILENCE + SILENCE_END;
+    assert_eq!(machine.next_deadline(), Some(end));
+    let effects = machine.step(end, Input::Tick);
+    assert!(effects.contains(&Effect::WriteClose), "{effects:?}");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::SendNotice(_))), "it cannot be asked: {effects:?}");
+    assert!(machine.step(end + S(10), Input::Tick).contains(&Effect::Term));
+    assert!(machine.step(end + S(15) + RUNNER_END, Input::Tick).contains(&Effect::Kill));
+    assert_eq!(*ending(&machine.step(end + S(30), Input::Exited(&exit(137)))), EndReason::RunnerLost);
 }
 
 #[test]
@@ -201,6 +334,7 @@ enum Step {
     Close(bool),
     Cancel,
     Tick,
+    Heartbeat,
     Models(usize),
 }
 
@@ -212,6 +346,7 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
         any::<bool>().prop_map(Step::Close),
         Just(Step::Cancel),
         Just(Step::Tick),
+        Just(Step::Heartbeat),
         (0_usize..2).prop_map(Step::Models),
     ];
     prop::collection::vec((0_u64..200, step), 0..60)
@@ -245,6 +380,7 @@ proptest! {
                 }
                 Step::Cancel => Input::Command(Command::Cancel { by: "test".into() }),
                 Step::Tick => Input::Tick,
+                Step::Heartbeat => Input::Heartbeat,
                 Step::Models(count) => Input::ModelRequests(count),
             };
             let effects = machine.step(now, input);
@@ -259,7 +395,7 @@ proptest! {
             prop_assert!(ticks < 20, "the ladder does not end: {machine:?}");
         }
         let last = machine.step(now, Input::Exited(&exit(code)));
-        prop_assert!(last.is_empty() || matches!(last[..], [Effect::Finish(_)]));
+        prop_assert!(last.is_empty() || matches!(last[..], [.., Effect::Finish(_)]));
         prop_assert!(machine.status().is_terminal());
         prop_assert!(machine.step(now, Input::Tick).is_empty());
     }

@@ -15,6 +15,10 @@ pub enum Input<'a> {
     Launched,
     /// The runner says something.
     Runner(&'a EventKind),
+    /// The runner's heartbeat has changed.
+    Heartbeat,
+    /// The container is paused: its runner cannot give a sign of life.
+    Paused,
     /// A message was written to the runner's mailbox.
     Sent(&'a str),
     /// An agent's question for its people was stored; the next message answers it.
