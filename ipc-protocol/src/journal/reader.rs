@@ -37,6 +37,8 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// The cursor after them.
     pub cursor: Cursor,
+    /// Bytes of the lines that they were.
+    pub bytes: u64,
     /// More is waiting: read again after this time, also if no file event comes.
     pub again_in: Option<Duration>,
     /// The journal broke its own rules after these events; nothing more is read from it.
@@ -185,7 +187,7 @@ impl Reader {
     ///
     /// The caller stores the events and the cursor in one transaction, then calls [`Reader::prune`].
     pub fn read(&mut self) -> Batch {
-        let mut batch = Batch { events: Vec::new(), cursor: self.cursor, again_in: None, fault: None };
+        let mut batch = Batch { events: Vec::new(), cursor: self.cursor, bytes: 0, again_in: None, fault: None };
         if self.closed {
             batch.fault = Some(Fault::Closed);
             return batch;
@@ -196,7 +198,7 @@ impl Reader {
             batch.again_in = Some(wait);
             return batch;
         }
-        match self.fill(now, &mut batch.events) {
+        match self.fill(now, &mut batch) {
             Ok(again_in) => batch.again_in = again_in,
             // Nobody's fault but ours: everything stays as it was.
             Err(fault) if fault.is_transient() => batch.again_in = Some(RESCAN),
@@ -210,7 +212,7 @@ impl Reader {
         batch
     }
 
-    fn fill(&mut self, now: Instant, events: &mut Vec<Event>) -> Result<Option<Duration>, Fault> {
+    fn fill(&mut self, now: Instant, batch: &mut Batch) -> Result<Option<Duration>, Fault> {
         self.not_before = None;
         match self.folder.refresh() {
             FolderState::Current => {}
@@ -227,7 +229,7 @@ impl Reader {
         let mut rest = bytes.as_slice();
         while let Some(end) = rest.iter().position(|&b| b == b'\n') {
             let (line, after) = rest.split_at(end + 1);
-            self.take_line(segment, line, events)?;
+            self.take_line(segment, line, batch)?;
             rest = after;
         }
         // At the end of the file this is a torn tail: left for later, unless it can never become a line.
@@ -252,7 +254,7 @@ impl Reader {
         Ok(None)
     }
 
-    fn take_line(&mut self, segment: Segment, line: &[u8], events: &mut Vec<Event>) -> Result<(), Fault> {
+    fn take_line(&mut self, segment: Segment, line: &[u8], batch: &mut Batch) -> Result<(), Fault> {
         if line.len() > MAX_LINE_BYTES {
             return Err(Fault::LineTooLong(segment));
         }
@@ -263,7 +265,8 @@ impl Reader {
         }
         self.offset += line.len() as u64;
         self.cursor = Cursor { segment, offset: self.offset, seq: event.seq };
-        events.push(event);
+        batch.bytes += line.len() as u64;
+        batch.events.push(event);
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 
 use ipc_protocol::event::TurnOutcome;
+use serde_json::json;
 use supervisor::session::status::EndReason;
-use tests::{Expect, Home, Look, Script};
+use tests::{Expect, Home, Look, Script, host};
 
 /// The example project of `make demo`, with its failing test, and what the model answers.
 const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/project");
@@ -64,4 +65,36 @@ fn an_image_that_is_missing_is_said_with_its_remedy() {
     let run = home.command("true").flags(["--image", "aigo-no-such-image:latest"]).finish();
     let run = run.expect(Expect::IMAGE_MISSING);
     assert!(run.detail().contains("aigo-no-such-image") && run.detail().contains("aigo image build"), "{run:?}");
+}
+
+#[test]
+fn a_server_that_the_agent_left_running_does_not_keep_the_session() {
+    let Some(home) = Home::open() else { return };
+    home.give_workspace_to(1000);
+    let marker = host::unique("left-running");
+    let serve = format!("sh -c 'while :; do sleep 1; done' {marker}");
+    let in_background = json!({"tool": "Bash", "input":
+        {"command": serve, "description": "Serve", "run_in_background": true, "timeout": 5_000}});
+    let script = Script::new().bash(&format!("{serve} & echo up")).line(in_background).say("it runs");
+    let run = home.claude("start the server", &script).finish().expect(Expect::FINISHED);
+    assert_eq!(run.texts(), ["it runs"]);
+    assert!(run.escalations().is_empty(), "{run:?}");
+    assert!(host::processes_with(&marker).is_empty());
+}
+
+#[test]
+fn an_agent_that_is_done_but_does_not_end_is_ended_and_has_finished() {
+    let Some(home) = Home::open() else { return };
+    home.put(
+        ".claude/settings.json",
+        r#"{"hooks":{"SessionEnd":[{"hooks":[{"type":"command","command":"sleep 500","timeout":600}]}]},
+            "env":{"CLAUDE_CODE_SESSIONEND_HOOKS_TIMEOUT_MS":"600000"}}"#,
+    );
+    home.give_workspace_to(1000);
+    let script = Script::new().say("done");
+    let run = home.claude("work", &script).flags(["--project-settings"]).finish().expect(Expect::FINISHED);
+    assert_eq!(run.texts(), ["done"]);
+    assert!(run.warnings().contains(&"left_running"), "{run:?}");
+    assert_eq!(run.escalations()[0], "SIGTERM", "{run:?}");
+    assert!(run.detail().contains("kept it from ending"), "{run:?}");
 }

@@ -30,6 +30,16 @@ fn an_agent_that_needs_too_many_processes_has_exhausted_them() {
 }
 
 #[test]
+fn an_old_shortage_is_not_to_blame_for_a_later_failure() {
+    let Some(home) = Home::open() else { return };
+    // What failed for want of memory and processes has been dealt with; the end is about something else.
+    // Processes are wanted by another shell: one that cannot have them ends itself.
+    let script = format!("{HOG}; sh -c 'for i in $(seq 100); do sleep 1 & done'; sleep 13; exit 3");
+    let run = home.command(&script).flags(["--memory", "64m", "--pids", "32"]).finish().expect(Expect::AGENT_EXIT);
+    assert!(run.warnings().contains(&"out_of_memory") && run.warnings().contains(&"pids_exhausted"), "{run:?}");
+}
+
+#[test]
 fn memory_that_was_used_is_told() {
     let Some(home) = Home::open() else { return };
     let script = "head -c 50000000 /dev/zero | tail -c 50000000 | { sleep 1; wc -c; }";

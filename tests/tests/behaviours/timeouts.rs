@@ -50,6 +50,20 @@ fn a_runner_that_is_stopped_is_killed() {
 }
 
 #[test]
+fn a_runner_that_is_stopped_for_a_while_is_told() {
+    let Some(home) = Home::open() else { return };
+    let pause = ipc_protocol::limits::SILENCE.as_secs() + 5;
+    let script =
+        format!("while ! [ -e go ]; do sleep 0.1; done; kill -STOP $PPID; sleep {pause}; kill -CONT $PPID; echo back");
+    let run = home.command(&script).flags(["--root"]).start();
+    run.wait_for_status(supervisor::session::status::Status::Running);
+    home.put("go", "");
+    let run = run.finish().expect(Expect::FINISHED);
+    assert_eq!(run.texts(), ["back"]);
+    assert_eq!(run.warnings(), ["runner_silent", "runner_resumed"], "{run:?}");
+}
+
+#[test]
 fn silence_ends_a_command() {
     let Some(home) = Home::open() else { return };
     let run = home.command("echo started; exec sleep 300").flags(["--idle-timeout", "2s"]).flags(GRACES).finish();

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use supervisor::session::event::HostEvent;
+use supervisor::session::status::Status;
 use tests::host::wait_until;
 use tests::{Expect, Home, Look};
 
@@ -206,6 +208,59 @@ fn forged_events_end_the_session_with_a_sentence() {
     let forged = r#"for f in ipc/events/*.jsonl; do
         echo '{"seq":99999,"at":1,"kind":"runner_exiting","code":0}' | sudo tee -a $f >/dev/null; done"#;
     loses_the_runner(forged, &["journal"]);
+}
+
+#[test]
+fn a_flood_of_file_events_costs_little_and_holds_nobody_up() {
+    let Some(home) = Home::open() else { return };
+    home.give_workspace_to(1000);
+    let script = format!(
+        "{SAY} echo flooding
+        for i in $(seq 40); do j=0; while [ $j -lt 5000 ]; do : > ipc/messages/x; j=$((j+1)); done; say $i $i; done; echo over"
+    );
+    let run = home.command(&script).start();
+    run.wait_for_text("flooding");
+    responsive(&home);
+    let run = run.finish().expect(Expect::FINISHED);
+    let numbers: Vec<String> = (1..=40).map(|number: u32| number.to_string()).collect();
+    let mut said = messages(run.events());
+    said.sort_by_key(|text| text.parse::<u32>().ok());
+    assert_eq!(said, numbers);
+}
+
+#[test]
+fn json_of_any_depth_is_read() {
+    let Some(home) = Home::open() else { return };
+    let script = r#"nested() { printf '{"kind":"new","x":'; printf '%0*d' $1 0 | tr 0 '['; printf '%0*d' $1 0 | tr 0 ']'; echo '}'; }
+        nested 90; nested 126; nested 127; nested 1000; echo '{"kind":"text","text":"over"}'"#;
+    let run = home.command(script).flags(["--command-output", "json"]).finish().expect(Expect::FINISHED);
+    assert_eq!(run.texts(), ["over"]);
+}
+
+#[test]
+fn messages_for_a_runner_that_hangs_are_named_at_the_end() {
+    let Some(home) = Home::open() else { return };
+    let script = "while ! [ -e go ]; do sleep 0.1; done; kill -STOP $PPID; echo > hangs; sleep 600";
+    let run = home.command(script).flags(["--root"]).steered().start();
+    run.wait_for_status(Status::Running);
+    home.put("go", "");
+    wait_until("the agent has stopped its runner", || home.file("hangs").exists().then_some(()));
+    let session = run.session();
+    for text in ["one", "two"] {
+        assert_eq!(home.aigo(["send", &session, text]).code, Some(0));
+    }
+    assert_eq!(home.aigo(["stop", "--kill", &session]).code, Some(0));
+    let run = run.finish().expect(Expect::CANCELLED);
+    let sent: Vec<&str> = run
+        .events()
+        .iter()
+        .filter_map(|event| match tests::look::host(event) {
+            Some(HostEvent::InputSent { id, .. }) => Some(id.as_str()),
+            _ => None,
+        })
+        .collect();
+    let told = warnings(run.events(), "input_not_taken");
+    assert!(sent.len() == 2 && told.len() == 1 && sent.iter().all(|id| told[0].contains(id)), "{sent:?} {told:?}");
 }
 
 #[test]

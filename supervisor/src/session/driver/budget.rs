@@ -24,6 +24,9 @@ const CUT_TEXT: usize = 1024;
 /// An event that is still longer when its texts are cut is not one of the runner's.
 const CUT_EVENT: u64 = 8 * 1024;
 
+/// What the store adds to a line of the journal at most: our own number and time, the frame of a `raw`.
+const FRAME: u64 = 256;
+
 /// What is left for one session.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -42,6 +45,15 @@ enum Capped {
 impl Budget {
     pub(super) fn new(cap: u64, reserve: u64) -> Self {
         Self { left: cap, reserve, capped: Capped::No }
+    }
+
+    /// Whether a batch of the journal, whose lines had so many bytes, may be stored as it is. Else each event is to be asked
+    /// for. Saves encoding each of them once more: the store encodes them as the journal does.
+    pub(super) fn admit_all(&mut self, events: usize, bytes: u64) -> bool {
+        let bytes = bytes.saturating_add((events as u64).saturating_mul(FRAME));
+        let left = self.left.checked_sub(bytes).filter(|_| self.capped == Capped::No);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
     }
 
     /// The event as it may be stored, if at all; `more` are bytes that are stored beside it.
@@ -228,6 +240,16 @@ mod tests {
         assert_eq!(kept, 2);
         let status = || HostEvent::Status { status: Status::Closing }.into();
         assert!((0..100).all(|_| budget.admit(status(), 0).is_some()));
+    }
+
+    #[test]
+    fn a_batch_is_taken_whole_or_looked_at() {
+        let mut budget = Budget::new(10_000, 1_000);
+        assert!(budget.admit_all(10, 7_000));
+        assert!(!budget.admit_all(10, 1_000), "440 are left");
+        assert!(budget.admit(text(300), 0).is_some(), "one of them still fits");
+        assert!(budget.admit(text(300), 0).is_none());
+        assert!(!budget.admit_all(0, 0), "it does not come and go");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Driver {
                 .events
                 .iter()
                 .map(|event| NewEvent { runner_seq: Some(event.seq), what: What::Runner(event.kind.clone()) });
-            self.ledger.append(events.collect(), cursor).await?;
+            self.ledger.append_journal(events.collect(), batch.bytes, cursor).await?;
             for event in &batch.events {
                 self.summary.count(&event.kind);
                 self.step(Input::Runner(&event.kind)).await?;

@@ -29,7 +29,20 @@ impl Ledger {
         self.store.set_status(&self.id, status).await
     }
 
-    /// Stores events, and the journal's position in the same transaction.
+    /// Stores events of the journal, whose lines had so many bytes, and its position in the same transaction.
+    pub(super) async fn append_journal(
+        &mut self,
+        events: Vec<NewEvent>,
+        bytes: u64,
+        cursor: Option<String>,
+    ) -> Result<(), StoreError> {
+        if self.budget.admit_all(events.len(), bytes) {
+            return self.store_all(events, cursor).await;
+        }
+        self.append(events, cursor).await
+    }
+
+    /// Stores what may be stored of these events.
     pub(super) async fn append(&mut self, events: Vec<NewEvent>, cursor: Option<String>) -> Result<(), StoreError> {
         let mut kept = Vec::with_capacity(events.len());
         for event in events {
@@ -40,7 +53,11 @@ impl Ledger {
         if kept.is_empty() && cursor.is_none() {
             return Ok(());
         }
-        let appended = self.store.append(&self.id, kept, cursor).await?;
+        self.store_all(kept, cursor).await
+    }
+
+    async fn store_all(&mut self, events: Vec<NewEvent>, cursor: Option<String>) -> Result<(), StoreError> {
+        let appended = self.store.append(&self.id, events, cursor).await?;
         if let Some(last) = appended.events.last() {
             self.latest.send_replace(last.seq);
         }
@@ -91,7 +108,7 @@ mod tests {
             let body = ClippedText::new("x".repeat(900), 900);
             NewEvent { runner_seq: Some(seq), what: What::Runner(EventKind::Text { body, parent_call: None }) }
         };
-        ledger.append((1..=10).map(text).collect(), Some("cursor".into())).await.unwrap();
+        ledger.append_journal((1..=10).map(text).collect(), 9_500, Some("cursor".into())).await.unwrap();
         let said = |id: &str| HostEvent::Message {
             id: id.into(),
             body: ClippedText::new("x".repeat(5_000), 5_000),
