@@ -83,6 +83,8 @@ pub struct Sample {
     pub cpu: Option<Duration>,
     /// How the CPU quota of this very cgroup held it back. What a quota further up does is counted there.
     pub throttling: Option<Throttling>,
+    /// The same of the cgroup above, all that is in it together, since it was made: an agent's containers share its quota.
+    pub shared_throttling: Option<Throttling>,
 }
 
 /// How a CPU quota held processes back (cgroup-v2.rst, sched-bwc.rst).
@@ -140,11 +142,12 @@ impl Sample {
     }
 }
 
-/// The open files of one cgroup: seven descriptors.
+/// The open files of one cgroup: eight descriptors.
 #[derive(Debug)]
 pub struct Probe {
     whose: Whose,
     files: Files,
+    first: Sample,
     last: Sample,
 }
 
@@ -175,7 +178,7 @@ impl Probe {
             return Ok(None);
         }
         let last = files.sample(&whose)?;
-        Ok(Some(Self { whose, files, last }))
+        Ok(Some(Self { whose, files, first: last, last }))
     }
 
     /// Reads every figure anew.
@@ -191,6 +194,12 @@ impl Probe {
     #[must_use]
     pub fn last(&self) -> Sample {
         self.last
+    }
+
+    /// How the quota that is shared with others in the cgroup above held all of them back since this was opened.
+    #[must_use]
+    pub fn shared_throttling(&self) -> Option<Throttling> {
+        Some(self.last.shared_throttling?.since(self.first.shared_throttling.unwrap_or_default()))
     }
 }
 
@@ -265,11 +274,18 @@ mod tests {
                 pids_refused: Some(5),
                 cpu: Some(Duration::from_micros(1500)),
                 throttling: Some(Throttling { time: Duration::from_micros(250), periods: 2, of: 9 }),
+                shared_throttling: Some(Throttling { time: Duration::from_micros(900), periods: 4, of: 5 }),
             }
         );
         assert!(sample.out_of_memory() && sample.pids_exhausted());
         std::fs::write(folder.path().join(file("pids.events")), "max 6\n").unwrap();
         assert_eq!(probe.sample().unwrap().pids_refused, Some(6));
+        assert_eq!(probe.shared_throttling(), Some(Throttling::default()));
+        let more = "usage_usec 9\nnr_periods 8\nnr_throttled 5\nthrottled_usec 1100\n";
+        std::fs::write(folder.path().join("cg/system.slice/cpu.stat"), more).unwrap();
+        probe.sample().unwrap();
+        let since = Throttling { time: Duration::from_micros(200), periods: 1, of: 3 };
+        assert_eq!(probe.shared_throttling(), Some(since));
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl Driver {
     pub fn summary(&self) -> Summary {
         let mut summary = self.summary.clone();
         summary.peak_memory_bytes = self.vitals.peak_memory();
+        summary.throttled = self.vitals.throttled();
         summary.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         summary
     }

@@ -198,12 +198,25 @@ pub struct Summary {
     /// Most memory that the container used, in bytes, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
+    /// How long CPU quotas held the container back, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<Throttled>,
     /// Files in the workspace that differ from before, where that could be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<crate::workspace::changes::Changes>,
     /// The agent's closing words of the last turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+}
+
+/// How long CPU quotas held a container back, summed over processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Throttled {
+    /// By its own quota, in milliseconds.
+    pub own_ms: u64,
+    /// By the quota that it shares with the agent's other containers: all of them together, in milliseconds.
+    pub shared_ms: u64,
 }
 
 impl Summary {

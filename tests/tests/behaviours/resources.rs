@@ -47,3 +47,14 @@ fn memory_that_was_used_is_told() {
     let peak = run.ended().2.peak_memory_bytes.unwrap();
     assert!(peak > 40_000_000, "{peak}");
 }
+
+#[test]
+fn an_agent_that_is_held_back_by_its_cpu_quota_is_told_so() {
+    let Some(home) = Home::open() else { return };
+    let busy = "end=$(($(date +%s) + 4)); while [ $(date +%s) -lt $end ]; do :; done";
+    let run = home.command(busy).flags(["--cpus", "0.1"]).finish().expect(Expect::FINISHED);
+    let throttled = run.ended().2.throttled.unwrap();
+    assert!(throttled.own_ms > 500 && throttled.shared_ms == 0, "{throttled:?}");
+    let idle = home.command("sleep 1").finish().expect(Expect::FINISHED);
+    assert!(idle.ended().2.throttled.is_none_or(|throttled| throttled.own_ms < 500), "{idle:?}");
+}

@@ -11,6 +11,8 @@ use crate::workspace::changes::Names;
 
 /// Names that are shown of each kind of change.
 const MAX_NAMES: usize = 8;
+/// Throttling that people notice.
+const NOTEWORTHY_MS: u64 = 1000;
 
 /// The final lines of a transcript.
 pub fn lines(style: Style, status: Status, ending: &Ending, summary: &Summary) -> String {
@@ -78,6 +80,10 @@ fn usage(style: Style, summary: &Summary) -> String {
     }
     if let Some(peak) = summary.peak_memory_bytes {
         parts.push(format!("peak memory {}", format_size(peak)));
+    }
+    let throttled = summary.throttled.map_or(0, |throttled| throttled.own_ms.max(throttled.shared_ms));
+    if throttled >= NOTEWORTHY_MS {
+        parts.push(format!("held back by the CPU quota for {}", format_duration(Duration::from_millis(throttled))));
     }
     if parts.is_empty() { String::new() } else { format!("  {}\n", style.dim(parts.join(" · "))) }
 }

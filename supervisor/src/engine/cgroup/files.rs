@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::place::Places;
@@ -21,20 +21,23 @@ pub(super) struct Files {
     cpu: CpuFiles,
 }
 
+/// `above`: the `cpu.stat` of the cgroup above.
 #[derive(Debug)]
 enum CpuFiles {
     /// `cpu.stat` has it all, in microseconds.
-    V2(Option<File>),
+    V2 { stat: Option<File>, above: Option<File> },
     /// `cpuacct.usage` and `cpu.stat`, in nanoseconds.
-    V1 { usage: Option<File>, stat: Option<File> },
+    V1 { usage: Option<File>, stat: Option<File>, above: Option<File> },
 }
 
 impl Files {
     /// Opens what there is: which files exist depends on the kernel.
     pub(super) fn open(places: &Places) -> Self {
         let open = |folder: &Option<PathBuf>, name: &str| File::open(folder.as_ref()?.join(name)).ok();
+        let above = |folder: Option<&Path>| File::open(folder?.parent()?.join("cpu.stat")).ok();
         match places {
             Places::V2(folder) => {
+                let above = above(Some(folder));
                 let folder = Some(folder.clone());
                 Self {
                     memory: open(&folder, "memory.current"),
@@ -42,7 +45,7 @@ impl Files {
                     oom: open(&folder, "memory.events"),
                     pids: open(&folder, "pids.current"),
                     pids_events: open(&folder, "pids.events"),
-                    cpu: CpuFiles::V2(open(&folder, "cpu.stat")),
+                    cpu: CpuFiles::V2 { stat: open(&folder, "cpu.stat"), above },
                 }
             }
             Places::V1 { memory, pids, cpu, cpuacct } => Self {
@@ -51,7 +54,11 @@ impl Files {
                 oom: open(memory, "memory.oom_control"),
                 pids: open(pids, "pids.current"),
                 pids_events: open(pids, "pids.events"),
-                cpu: CpuFiles::V1 { usage: open(cpuacct, "cpuacct.usage"), stat: open(cpu, "cpu.stat") },
+                cpu: CpuFiles::V1 {
+                    usage: open(cpuacct, "cpuacct.usage"),
+                    stat: open(cpu, "cpu.stat"),
+                    above: above(cpu.as_deref()),
+                },
             },
         }
     }
@@ -65,15 +72,18 @@ impl Files {
         let text = |file: &Option<File>| file.as_ref().map(|file| text(file, whose)).transpose();
         let number = |file: &Option<File>| Ok(text(file)?.and_then(|text| parse::number(&text)));
         let keyed = |file: &Option<File>, key| Ok(text(file)?.and_then(|text| parse::keyed(&text, key)));
-        let (cpu, throttling) = match &self.cpu {
-            CpuFiles::V2(stat) => {
-                let stat = text(stat)?.unwrap_or_default();
-                let cpu = parse::keyed(&stat, "usage_usec").map(Duration::from_micros);
-                (cpu, throttling(&stat, "throttled_usec", Duration::from_micros))
+        let stat = |file: &Option<File>| Ok(text(file)?.unwrap_or_default());
+        let (cpu, throttling, shared_throttling) = match &self.cpu {
+            CpuFiles::V2 { stat: own, above } => {
+                let own = stat(own)?;
+                let throttled = |stat: &str| throttling(stat, "throttled_usec", Duration::from_micros);
+                let cpu = parse::keyed(&own, "usage_usec").map(Duration::from_micros);
+                (cpu, throttled(&own), throttled(&stat(above)?))
             }
-            CpuFiles::V1 { usage, stat } => {
-                let stat = text(stat)?.unwrap_or_default();
-                (number(usage)?.map(Duration::from_nanos), throttling(&stat, "throttled_time", Duration::from_nanos))
+            CpuFiles::V1 { usage, stat: own, above } => {
+                let throttled = |stat: &str| throttling(stat, "throttled_time", Duration::from_nanos);
+                let cpu = number(usage)?.map(Duration::from_nanos);
+                (cpu, throttled(&stat(own)?), throttled(&stat(above)?))
             }
         };
         Ok(Sample {
@@ -84,6 +94,7 @@ impl Files {
             pids_refused: keyed(&self.pids_events, "max")?,
             cpu,
             throttling,
+            shared_throttling,
         })
     }
 }

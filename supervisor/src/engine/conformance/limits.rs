@@ -36,13 +36,14 @@ pub(super) async fn on_record_and_changed(bench: &Bench) -> anyhow::Result<()> {
 /// can be set: the engine makes a parent without one.
 pub(super) async fn below_a_parent(bench: &Bench) -> anyhow::Result<()> {
     let parent = match bench.engine.detect().await?.cgroup_driver {
-        CgroupDriver::Cgroupfs => format!("/{}", bench.name("parent")),
-        CgroupDriver::Systemd => "aigo-conformance.slice".to_owned(),
+        // One name for all runs: the engine leaves the parent behind.
+        CgroupDriver::Cgroupfs => "/aigo-conformance",
+        CgroupDriver::Systemd => "aigo-conformance.slice",
         // There is nothing to be below.
         CgroupDriver::None => return Ok(()),
     };
     let mut spec = bench.spec("below", &Program::Exit(0));
-    spec.cgroup_parent = Some(parent);
+    spec.cgroup_parent = Some(parent.to_owned());
     let id = bench.launch(&spec).await?;
     ensure!(bench.end(&id).await?.code == 0);
     let info = bench.engine.inspect(&id).await?;

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::engine::ExitInfo;
-use crate::engine::cgroup::Probe;
-use crate::session::event::HostEvent;
+use crate::engine::cgroup::{Probe, Throttling};
+use crate::session::event::{HostEvent, Throttled};
 use crate::session::machine::{ExitFacts, Rise};
 
 /// Less free space than this is a full disk.
@@ -84,6 +84,17 @@ impl Vitals {
 
     pub(super) fn peak_memory(&self) -> Option<u64> {
         self.probe.as_ref().and_then(|probe| probe.last().memory_peak)
+    }
+
+    /// How long quotas held the container back; `None` if they did not.
+    pub(super) fn throttled(&self) -> Option<Throttled> {
+        let probe = self.probe.as_ref()?;
+        let millis = |throttling: Option<Throttling>| {
+            throttling.map_or(0, |throttling| u64::try_from(throttling.time.as_millis()).unwrap_or(u64::MAX))
+        };
+        let throttled =
+            Throttled { own_ms: millis(probe.last().throttling), shared_ms: millis(probe.shared_throttling()) };
+        (throttled != Throttled::default()).then_some(throttled)
     }
 
     /// What is known of a container that ended at `end`.
