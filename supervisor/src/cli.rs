@@ -1,13 +1,14 @@
 //! The command line: typed flags, resolved into requests, carried out by one function a command.
 //!
 //! Standard output carries what was asked for (transcript, table, JSON); progress, warnings and errors go to standard
-//! error. Nothing that came out of a container reaches a terminal without [`show::sanitize`].
+//! error, both through [`say`]. Nothing that came out of a container reaches a terminal without [`show::sanitize`].
 
 pub mod args;
 pub mod commands;
 pub mod context;
 pub mod exit;
 pub mod log;
+pub mod say;
 pub mod show;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -34,12 +35,14 @@ pub async fn main() -> Exit {
             return Exit::Usage;
         }
     };
-    log::start(args.global.verbose);
+    let log = log::Log::start(args.global.verbose);
     let style = show::style::Style::resolve(args.global.color);
-    match dispatch(args).await {
+    let done = dispatch(args).await;
+    log.finish();
+    match done {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("{}", show::style::error(style, &error.to_string()));
+            say::last(show::style::error(style, &error.to_string()));
             error.exit()
         }
     }
@@ -68,6 +71,6 @@ async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
         Command::Service { command: ServiceCommand::Status(status) } => {
             commands::service::status(&global, &status).await
         }
-        Command::Completions { shell } => Ok(commands::completions::run(shell)),
+        Command::Completions { shell } => commands::completions::run(shell),
     }
 }

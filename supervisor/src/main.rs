@@ -2,13 +2,17 @@
 
 use std::process::ExitCode;
 
-use supervisor::cli;
+use nix::sys::signal::{SigSet, Signal};
 use supervisor::cli::exit::Exit;
+use supervisor::cli::{self, say};
 
 /// One for the session's driver, one for the proxy; both rest most of the time.
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
+    // On a terminal with `stty tostop` a background job that writes is stopped (termios(3)), and with us a session would
+    // lose its limits in time. Blocked in all threads, the signal lets writes pass. It cannot fail for a signal that exists.
+    let _ = SigSet::from(Signal::SIGTTOU).thread_block();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     match runtime {
         Ok(runtime) => {
@@ -18,7 +22,7 @@ fn main() -> ExitCode {
             exit.into()
         }
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            say::last(format!("error: cannot start: {error}"));
             Exit::Environment.into()
         }
     }

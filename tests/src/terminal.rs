@@ -46,6 +46,16 @@ impl Terminal {
         Self::start(run.as_command())
     }
 
+    /// The same as a background job of a shell with job control, on a terminal where such jobs may not write either.
+    ///
+    /// # Panics
+    /// If there is no terminal to be had.
+    pub fn open_in_the_background(run: Builder<'_>) -> Self {
+        let job = r#"stty tostop; "$@" & wait $!"#;
+        let run = run.output("text").through(["setsid", "--ctty", "bash", "-mc", job, "bash"]);
+        Self::start(run.as_command())
+    }
+
     fn start(mut command: Command) -> Self {
         // Not openpty(3): its descriptors would be inherited by programs, and a terminal that aigo itself holds open
         // cannot be closed.

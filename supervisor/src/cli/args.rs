@@ -98,7 +98,7 @@ pub enum Command {
     aigo run --replay script.jsonl \"try it without spending tokens\"\n  \
     aigo run --agent command -- ./build.sh --all\n\n\
     On a terminal, typed lines go to the agent while it works. Ctrl-C interrupts its turn, a second one closes the\n\
-    session, a third kills it. Without a terminal the first Ctrl-C closes and the second kills.\n\n\
+    session, a third kills it. Without a terminal the first interrupts and closes, and the second kills.\n\n\
     Exit codes: 0 completed, 1 the agent failed, 2 wrong usage, 3 engine, image or credential missing,\n\
     4 out of memory or processes, 124 timeout, 130 cancelled.")]
 pub struct RunArgs {

@@ -11,10 +11,13 @@ use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot};
 
-/// How long the owner may take to answer.
+/// How long the owner may take to answer: the disk may be slow, or an agent may talk faster than can be stored.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Said of a session whose owner takes no more requests.
+pub const HAS_ENDED: &str = "the session has ended";
 /// How long a client may take to say what it wants.
 const ASK: Duration = Duration::from_secs(5);
 /// Clients at once; further ones wait in the listen queue.
@@ -42,6 +45,9 @@ pub enum Request {
     Close {
         /// Milliseconds between the two.
         grace_ms: u64,
+        /// Stop the turn first.
+        #[serde(default)]
+        interrupt: bool,
         /// Who, in words.
         by: String,
     },
@@ -100,7 +106,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// No answer, or none that makes sense.
-    #[error("the session's owner did not answer within {ANSWER:?}")]
+    #[error("the session's owner gave no answer that can be read")]
     NoAnswer,
 }
 
@@ -137,14 +143,7 @@ pub fn listen(path: &Path, pending: mpsc::Sender<Pending>) -> io::Result<tokio::
 
 async fn serve(mut stream: UnixStream, pending: mpsc::Sender<Pending>) {
     let answer = match tokio::time::timeout(ASK, read_line::<Request>(&mut stream, MAX_REQUEST)).await {
-        Ok(Ok(request)) => {
-            let (answer, result) = oneshot::channel();
-            let sent = pending.send(Pending { request, answer }).await;
-            match (sent, tokio::time::timeout(ANSWER, result).await) {
-                (Ok(()), Ok(Ok(answer))) => answer,
-                _ => Answer::refused("the session is ending"),
-            }
-        }
+        Ok(Ok(request)) => pass_on(request, &pending).await,
         Ok(Err(error)) => Answer::refused(format!("the request cannot be read: {error}")),
         Err(_) => Answer::refused("the request took too long"),
     };
@@ -152,6 +151,27 @@ async fn serve(mut stream: UnixStream, pending: mpsc::Sender<Pending>) {
     line.push(b'\n');
     // A client that left does not want the answer.
     let _ = tokio::time::timeout(ASK, stream.write_all(&line)).await;
+}
+
+async fn pass_on(request: Request, pending: &mpsc::Sender<Pending>) -> Answer {
+    let seconds = ANSWER.as_secs();
+    let (answer, result) = oneshot::channel();
+    match pending.send_timeout(Pending { request, answer }, ANSWER).await {
+        Ok(()) => {}
+        Err(SendTimeoutError::Closed(_)) => return Answer::refused(HAS_ENDED),
+        Err(SendTimeoutError::Timeout(_)) => {
+            let why = format!("the session's owner is busy: nothing was taken from its full queue in {seconds} s");
+            return Answer::refused(why);
+        }
+    }
+    match tokio::time::timeout(ANSWER, result).await {
+        Ok(Ok(answer)) => answer,
+        // The owner let go of the request unanswered: it had no more use for any.
+        Ok(Err(_)) => Answer::refused(HAS_ENDED),
+        Err(_) => Answer::refused(format!(
+            "the session's owner is busy and has not answered within {seconds} s; it has the request in its queue"
+        )),
+    }
 }
 
 /// Asks the owner of the session whose socket is at `path`.
@@ -165,7 +185,7 @@ pub async fn ask(path: &Path, request: &Request) -> Result<Answer, ControlError>
         stream.write_all(&line).await?;
         read_line::<Answer>(&mut stream, MAX_REQUEST).await
     };
-    match tokio::time::timeout(ASK + ANSWER, exchange).await {
+    match tokio::time::timeout(ASK + 2 * ANSWER, exchange).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) | Err(_) => Err(ControlError::NoAnswer),
     }
@@ -198,6 +218,20 @@ mod tests {
         assert_eq!(ask(&path, &request).await.unwrap(), Answer::taken(Some("m".into())));
         assert_eq!(owner.await.unwrap(), request);
         server.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_owner_is_not_one_that_has_ended() {
+        let (pending, mut requests) = mpsc::channel(1);
+        let said = pass_on(Request::Interrupt {}, &pending).await.error.unwrap();
+        assert!(said.contains("busy") && said.contains("has the request"), "{said}");
+        let said = pass_on(Request::Interrupt {}, &pending).await.error.unwrap();
+        assert!(said.contains("busy") && said.contains("full"), "{said}");
+        drop(requests.recv().await);
+        let owner = tokio::spawn(async move { drop(requests.recv().await) });
+        assert_eq!(pass_on(Request::Interrupt {}, &pending).await, Answer::refused(HAS_ENDED));
+        owner.await.unwrap();
+        assert_eq!(pass_on(Request::Interrupt {}, &pending).await, Answer::refused(HAS_ENDED));
     }
 
     #[tokio::test]

@@ -142,10 +142,10 @@ impl Driver {
                 abort = Err(by);
                 Answer::taken(None)
             }
-            Request::Close { grace_ms, by } => {
+            Request::Close { grace_ms, interrupt, by } => {
                 // The largest number stands for: as long as it takes.
                 let grace = (grace_ms != u64::MAX).then(|| Duration::from_millis(grace_ms));
-                self.step(Input::Command(Command::Close { grace, by })).await?;
+                self.step(Input::Command(Command::Close { grace, interrupt, by })).await?;
                 Answer::taken(None)
             }
             Request::Cancel { by } => {

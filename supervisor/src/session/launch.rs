@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::control::{Answer, Pending, Request};
+use super::control::{Answer, HAS_ENDED, Pending, Request};
 use super::driver::Driver;
 use super::event::{HostEvent, Summary};
 use super::lock::{self, Lock};
@@ -92,9 +92,9 @@ impl Remote {
     pub async fn ask(&self, request: Request) -> Answer {
         let (answer, result) = oneshot::channel();
         if self.commands.send(Pending { request, answer }).await.is_err() {
-            return Answer::refused("the session has ended");
+            return Answer::refused(HAS_ENDED);
         }
-        result.await.unwrap_or_else(|_| Answer::refused("the session has ended"))
+        result.await.unwrap_or_else(|_| Answer::refused(HAS_ENDED))
     }
 }
 

@@ -103,6 +103,10 @@ pub struct Machine {
     agent_exit: Option<(Option<i32>, Option<i32>)>,
     closing: Option<ClosingReason>,
     last_turn: Option<(TurnOutcome, String)>,
+    /// An interrupt was sent, and no turn has ended since.
+    interrupting: bool,
+    /// A turn was interrupted by a close.
+    cut_short: bool,
 }
 
 impl Machine {
@@ -128,6 +132,8 @@ impl Machine {
             agent_exit: None,
             closing: None,
             last_turn: None,
+            interrupting: false,
+            cut_short: false,
         }
     }
 
@@ -191,6 +197,7 @@ impl Machine {
             Input::Paused => self.last_heard = self.last_heard.max(now),
             Input::Sent(id) => {
                 self.last_activity = now;
+                self.interrupting = false;
                 self.question_pending = false;
                 self.unaccepted.insert(id.to_owned());
                 self.unanswered.insert(id.to_owned());
@@ -266,6 +273,9 @@ impl Machine {
             }
             EventKind::TurnFinished(turn) => {
                 self.tools.clear();
+                self.interrupting = false;
+                self.cut_short |=
+                    turn.outcome == TurnOutcome::Interrupted && matches!(self.intent, Some(Intent::Close(_)));
                 self.last_turn = Some((turn.outcome, turn.body.text.clone()));
                 if turn.inputs.is_empty() && !turn.unsolicited {
                     // The agent did not say whom it answered: everything that it had taken by then.
@@ -298,17 +308,17 @@ impl Machine {
 
     fn on_command(&mut self, now: At, command: Command, effects: &mut Vec<Effect>) {
         match command {
-            Command::Interrupt => {
-                self.last_activity = now;
-                effects.push(Effect::Tell(HostEvent::InterruptSent {}));
-                effects.push(Effect::SendInterrupt);
-            }
-            Command::Close { grace, by } => {
+            Command::Interrupt => self.interrupt(now, effects),
+            Command::Close { grace, interrupt, by } => {
                 // A close without a grace never slows down an end that is already under way.
                 if self.intent.is_some() && grace.is_none() {
                     return;
                 }
                 effects.push(Effect::Tell(HostEvent::EndRequested { by: by.clone() }));
+                // After `_close` the runner takes no more, interrupts neither.
+                if interrupt && self.takes_input() {
+                    self.interrupt(now, effects);
+                }
                 match self.intent {
                     None | Some(Intent::Drain) => self.intent = Some(Intent::Close(by)),
                     Some(
@@ -342,6 +352,13 @@ impl Machine {
                 self.enter_kill(now, effects);
             }
         }
+    }
+
+    fn interrupt(&mut self, now: At, effects: &mut Vec<Effect>) {
+        self.last_activity = now;
+        self.interrupting = true;
+        effects.push(Effect::Tell(HostEvent::InterruptSent {}));
+        effects.push(Effect::SendInterrupt);
     }
 
     fn on_tick(&mut self, now: At, effects: &mut Vec<Effect>) {

@@ -2,9 +2,13 @@
 
 use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
-use super::writer::{JobError, Store, StoreError};
+use super::writer::{Store, StoreError};
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, SessionEvent, What};
+
+/// Bytes of events that are read at once, but for the last one of them: a reader needs little memory, however much an
+/// agent says at a time.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// An event that is not stored yet.
 #[derive(Clone, Debug)]
@@ -73,20 +77,23 @@ impl Store {
         .await
     }
 
-    /// The events after `after`, at most `limit`.
+    /// The events after `after`: at most `limit`, and no more after the one with which [`BATCH_BYTES`] are read. None
+    /// means that there are none yet.
     pub async fn events(&self, session: &SessionId, after: u64, limit: usize) -> Result<Vec<SessionEvent>, StoreError> {
         let session = session.clone();
         self.call(move |connection| {
             let mut query = connection
                 .prepare_cached("SELECT seq, body FROM events WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3")?;
-            let rows = query.query_map(params![session.as_str(), after, limit as u64], |row| {
-                Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?))
-            })?;
-            let read = |row: rusqlite::Result<(u64, String)>| {
-                let (seq, body) = row?;
-                Ok(serde_json::from_str(&body).unwrap_or_else(|error| unreadable(seq, &error)))
-            };
-            rows.map(read).collect::<Result<_, JobError>>()
+            let mut rows = query.query(params![session.as_str(), after, limit as u64])?;
+            let (mut events, mut bytes) = (Vec::new(), 0);
+            while bytes < BATCH_BYTES
+                && let Some(row) = rows.next()?
+            {
+                let (seq, body): (u64, String) = (row.get(0)?, row.get(1)?);
+                bytes += body.len();
+                events.push(serde_json::from_str(&body).unwrap_or_else(|error| unreadable(seq, &error)));
+            }
+            Ok(events)
         })
         .await
     }
@@ -178,6 +185,25 @@ mod tests {
         assert_eq!(all.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert_eq!(store.events(&id, 2, 1).await.unwrap()[0], appended.events[0]);
         assert_eq!(store.journal_cursor(&id).await.unwrap().as_deref(), Some("b"));
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded_in_bytes_and_has_at_least_one_event() {
+        let (_dir, store, id) = store().await;
+        let large = |bytes| {
+            let what = What::Runner(EventKind::Warning { code: "w".into(), message: "x".repeat(bytes) });
+            NewEvent { runner_seq: None, what }
+        };
+        let events = vec![large(2 * BATCH_BYTES), large(BATCH_BYTES / 2), large(BATCH_BYTES / 2), large(1)];
+        store.append(&id, events, None).await.unwrap();
+        let batch = async |after| {
+            let events = store.events(&id, after, 100).await.unwrap();
+            events.iter().map(|event| event.seq).collect::<Vec<_>>()
+        };
+        assert_eq!(batch(0).await, [1]);
+        assert_eq!(batch(1).await, [2, 3]);
+        assert_eq!(batch(3).await, [4]);
+        assert_eq!(batch(4).await, [0; 0]);
     }
 
     #[tokio::test]

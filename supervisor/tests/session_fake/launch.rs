@@ -97,7 +97,7 @@ async fn accepted_means_taken_and_after_close_is_refused() {
     until(&session, &house, is_running).await;
     let remote = session.remote();
     let sent = remote.ask(Request::Message { text: "just before".into() }).await;
-    let closed = remote.ask(Request::Close { grace_ms: 10_000, by: "test".into() }).await;
+    let closed = remote.ask(Request::Close { grace_ms: 10_000, interrupt: false, by: "test".into() }).await;
     assert!(sent.ok && closed.ok);
     let late = remote.ask(Request::Message { text: "too late".into() }).await;
     assert!(!late.ok && late.error.unwrap().contains("closing"));

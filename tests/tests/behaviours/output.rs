@@ -1,5 +1,9 @@
 //! What agents print: any bytes, any amount.
 
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tests::{Expect, Home, Look, host};
 
 /// A name for the window, a cleared screen, a hidden word, and reordered text.
@@ -46,6 +50,36 @@ fn a_hundred_megabytes_arrive_in_order_in_little_memory() {
     assert!(numbers.eq(1..=LINES), "each line once, in order");
     println!("aigo needed {resident} KiB at most");
     assert!(resident <= MAX_RESIDENT_KIB, "{resident} KiB");
+}
+
+/// A pipe holds 64 KiB (pipe(7)): aigo cannot write any more, and still has to end its session.
+#[test]
+fn a_reader_that_never_reads_does_not_keep_a_signal_from_ending_the_session() {
+    let Some(home) = Home::open() else { return };
+    for (signal, output) in [(Signal::SIGTERM, "text"), (Signal::SIGINT, "stream-json"), (Signal::SIGHUP, "text")] {
+        let run = home.command("seq 300000; touch printed; exec sleep 300").output(output);
+        let mut aigo = run.as_command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        host::wait_until("the agent's words", || home.file("printed").exists().then_some(()));
+        kill(Pid::from_raw(aigo.id().cast_signed()), signal).unwrap();
+        let status = host::wait_until("the end of aigo", || aigo.try_wait().unwrap());
+        assert_eq!(status.code(), Some(130), "it was ended in mid-work, by {signal}");
+        assert_eq!(home.leftovers(), [""; 0]);
+        std::fs::remove_file(home.file("printed")).unwrap();
+    }
+}
+
+#[test]
+fn a_reader_that_comes_late_gets_everything() {
+    let Some(home) = Home::open() else { return };
+    let run = home.command("seq 100000; touch printed").output("text");
+    let aigo = run.as_command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    host::wait_until("the session's end", || {
+        (home.file("printed").exists() && home.leftovers().is_empty()).then_some(())
+    });
+    let output = aigo.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text.contains("\n100000\n") && text.contains("completed (finished)"), "{}", text.len());
 }
 
 #[test]

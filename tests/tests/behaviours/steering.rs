@@ -1,6 +1,7 @@
 //! Talking to a running agent: messages, interrupts, and closing without losing any.
 
 use ipc_protocol::event::{EventKind, TurnOutcome};
+use nix::sys::signal::Signal;
 use supervisor::session::status::Status;
 use tests::{Expect, Home, Look, Run, Script, host, look};
 
@@ -110,6 +111,55 @@ fn messages_that_race_a_close_are_never_lost() {
         let echoed = run.texts().contains(&format!("got {text}").as_str());
         assert_eq!(run.was_taken(&id), Some(echoed), "`{text}` was taken and is lost: {run:?}");
     }
+}
+
+#[test]
+fn sigint_without_a_terminal_in_mid_turn_is_no_success() {
+    let Some(home) = Home::open() else { return };
+    let marker = host::unique("sigint");
+    let script = Script::new().bash(&format!("sh -c 'sleep 300; true' {marker}")).say("never said");
+    let run = home.claude("work", &script).start();
+    host::wait_until("the tool", || host::processes_with(&marker).pop());
+    run.signal(Signal::SIGINT);
+    let run = run.finish().expect(Expect::CANCELLED);
+    assert!(run.detail().contains("closed by Ctrl-C in mid-turn"), "{run:?}");
+    assert_eq!(run.turns().len(), 1, "the turn was interrupted, not killed: {run:?}");
+
+    let run = home.command("echo up; exec sleep 300").flags(["--keep-open"]).start();
+    run.wait_for_text("up");
+    run.signal(Signal::SIGINT);
+    run.finish().expect(Expect::CANCELLED);
+}
+
+#[test]
+fn sigint_without_a_terminal_at_rest_closes() {
+    let Some(home) = Home::open() else { return };
+    let run = home.claude("hello", &Script::new().say("hello")).flags(["--keep-open"]).start();
+    run.wait_for_turns(1);
+    run.signal(Signal::SIGINT);
+    run.finish().expect(Expect::CLOSED);
+}
+
+/// `aigo stop` finds the session ended before, while or after it asks.
+#[test]
+fn stopping_what_is_ending_or_has_ended_is_no_failure() {
+    let Some(home) = Home::open() else { return };
+    let run = home.command("cat").steered().start();
+    run.wait_for_status(Status::Running);
+    let session = run.session();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let said = home.aigo(["stop", &session]);
+                assert_eq!(said.code, Some(0), "{said:?}");
+                assert!(said.stdout.contains("closed"), "{said:?}");
+            });
+        }
+    });
+    let run = run.finish();
+    assert_eq!(run.ended().0, Status::Completed, "{run:?}");
+    let said = home.aigo(["stop", "--json", &session]);
+    assert!(said.code == Some(0) && said.stdout.contains("\"endedAt\""), "{said:?}");
 }
 
 #[test]

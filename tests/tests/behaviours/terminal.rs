@@ -65,6 +65,19 @@ fn ctrl_c_three_times_kills_what_does_not_listen() {
     assert!(shown.contains("cancelled"), "{shown}");
 }
 
+/// The kernel stops a background job that reads from its terminal, and with `stty tostop` one that writes to it.
+#[test]
+fn in_the_background_a_session_runs_on_and_is_not_typed_to() {
+    let Some(home) = Home::open() else { return };
+    let mut terminal = Terminal::open_in_the_background(home.command("echo up; read -r line; echo \"over <$line>\""));
+    terminal.wait_for("up");
+    terminal.type_line("not for aigo");
+    terminal.wait_for("completed");
+    let (status, shown) = terminal.finish();
+    assert_eq!(status.code(), Some(0), "{shown}");
+    assert!(shown.contains("over <>"), "{shown}");
+}
+
 #[test]
 fn a_terminal_that_is_closed_ends_the_session() {
     let Some(home) = Home::open() else { return };

@@ -1,5 +1,7 @@
 //! The command line: each mistake is named with its value and what is allowed, before anything is touched.
 
+use std::process::Stdio;
+
 use tests::{Home, Script};
 
 /// Runs `aigo` and checks code 2 and what the error names.
@@ -110,12 +112,27 @@ fn a_folder_that_is_not_there_is_named_with_its_remedy() {
 }
 
 #[test]
-fn what_takes_a_look_at_the_engine_is_refused_without_leaving_anything() {
+fn more_than_the_engines_host_has_is_refused_without_leaving_anything() {
     let Some(home) = Home::open() else { return };
-    let command = ["--agent", "command"];
+    run_refused(&home, &["--agent", "command", "--cpus", "1000", "--", "true"], &["--cpus 1000", "has only"]);
+    assert!(home.containers().is_empty());
+}
+
+#[test]
+fn what_policy_refuses_is_named_before_the_engine_is_asked() {
+    let home = Home::without_engine();
+    let workspace = home.workspace();
+    let command = ["run", "--workspace", workspace.to_str().unwrap(), "--agent", "command"];
+    let refused = |flags: &[&str], names: &[&str]| {
+        let mut aigo = home.aigo_command([&command, flags].concat());
+        let output = aigo.env("DOCKER_HOST", "unix:///no/engine.sock").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {stderr}");
+        assert!(names.iter().all(|name| stderr.contains(name)), "{flags:?} does not name {names:?}: {stderr}");
+        assert!(home.sessions().is_empty(), "{flags:?} has made a session");
+    };
     for (flags, names) in [
-        (&["--cpus", "1000"][..], &["--cpus 1000", "has only"][..]),
-        (&["--memory", "1m"], &["--memory", "6m"]),
+        (&["--memory", "1m"][..], &["--memory", "6m"][..]),
         (&["--image", "Not An Image"], &["`Not An Image`", "name[:tag]"]),
         (&["--image=--privileged"], &["`--privileged`", "name[:tag]"]),
         (&["--image", "a:b:c"], &["`a:b:c`", "name[:tag]"]),
@@ -128,10 +145,40 @@ fn what_takes_a_look_at_the_engine_is_refused_without_leaving_anything() {
         (&["--mount", "/etc:x"], &["/etc"]),
         (&["--mount", "/usr/share:x", "--mount", "/usr/lib:x"], &["two mounts", "`x`"]),
     ] {
-        run_refused(&home, &[&command, flags, &["--", "true"]].concat(), names);
+        refused(&[flags, &["--", "true"]].concat(), names);
     }
-    run_refused(&home, &command, &["no command", "`--`"]);
-    assert!(home.containers().is_empty());
+    refused(&[], &["no command", "`--`"]);
+}
+
+#[test]
+fn readers_that_have_left_are_no_error() {
+    let home = Home::without_engine();
+    for (arguments, code) in [
+        (&["--help"][..], 0),
+        (&["run", "--help"], 0),
+        (&["ps"], 0),
+        (&["ps", "--json"], 0),
+        (&["ps", "--all"], 0),
+        (&["completions", "bash"], 0),
+        (&["logs", "nobody"], 2),
+        (&["stop", "--all"], 0),
+        (&["image", "status"], 3),
+        (&["doctor"], 3),
+        (&["doctor", "--json"], 3),
+        (&["--bogus"], 2),
+    ] {
+        // A pipe whose other end is closed, for both.
+        let gone = || Stdio::from(std::io::pipe().unwrap().1);
+        let mut aigo = home.aigo_command(arguments);
+        aigo.env("DOCKER_HOST", "unix:///no/engine.sock").stdout(gone()).stderr(gone());
+        assert_eq!(aigo.status().unwrap().code(), Some(code), "{arguments:?}");
+    }
+    // Whoever relies on what is written hears of a full disk.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = home.aigo_command(["ps", "--json"]).stdout(full).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"), "{output:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::args::Global;
 use crate::cli::args::config::{ConfigCheckArgs, ConfigShowArgs};
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::say;
 use crate::cli::show::style::Style;
 use crate::config::{Config, ConfigError, Entry, Loaded, Origin, Places, Problem, Scope};
 
@@ -29,18 +30,18 @@ pub fn check(args: &ConfigCheckArgs) -> Result<Exit, CliError> {
             Err(ConfigError::Bad(problems)) => problems,
             Err(error) => vec![Problem { place: named(), text: CliError::usage(error).to_string() }],
         };
-        println!("{}", json!({"ok": problems.is_empty(), "problems": problems}));
+        say::line(json!({"ok": problems.is_empty(), "problems": problems}))?;
         return Ok(if problems.is_empty() { Exit::Ok } else { Exit::Usage });
     }
     read.map_err(CliError::usage)?;
-    println!("ok: {}", named());
+    say::line(format_args!("ok: {}", named()))?;
     Ok(Exit::Ok)
 }
 
 /// Shows what holds.
 pub fn show(global: &Global, args: &ConfigShowArgs) -> Result<Exit, CliError> {
     if args.default && !args.json {
-        print!("{}", Config::template());
+        say::text(Config::template())?;
         return Ok(Exit::Ok);
     }
     let places = places()?;
@@ -51,9 +52,9 @@ pub fn show(global: &Global, args: &ConfigShowArgs) -> Result<Exit, CliError> {
     };
     if args.json {
         let shown = serde_json::to_string_pretty(&json!({"values": entries})).map_err(CliError::environment)?;
-        println!("{shown}");
+        say::line(shown)?;
     } else {
-        print!("{}", text(Style::resolve(global.color), &entries));
+        say::text(text(Style::resolve(global.color), &entries))?;
     }
     Ok(Exit::Ok)
 }

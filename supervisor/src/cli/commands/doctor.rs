@@ -7,6 +7,7 @@ use std::path::Path;
 use super::image::cancel_on_signals;
 use crate::cli::args::{DoctorArgs, Global};
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::say;
 use crate::cli::show::style::Style;
 use crate::dirs::DataDir;
 use crate::doctor::{self, Subject};
@@ -32,9 +33,9 @@ pub async fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, CliError> {
     let cancelled = cancel.is_cancelled();
     cancel.cancel();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(CliError::environment)?);
+        say::line(serde_json::to_string_pretty(&report).map_err(CliError::environment)?)?;
     } else {
-        print!("{}", show::report(Style::resolve(global.color), &report));
+        say::text(show::report(Style::resolve(global.color), &report))?;
     }
     Ok(match (cancelled, report.is_good()) {
         (true, _) => Exit::Cancelled,

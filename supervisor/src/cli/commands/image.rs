@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::{Global, ImageBuildArgs, ImageStatusArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::say;
 use crate::cli::show::sanitize::one_line;
 use crate::cli::show::style::Style;
 use crate::image::{self, BuildRequest, Built, HostSettings, ImageError};
@@ -48,18 +49,18 @@ pub async fn build(global: &Global, args: &ImageBuildArgs) -> Result<Exit, CliEr
             Ok(built) => Outcome::Built(built),
             Err(error) => Outcome::Failed { message: error.to_string(), tail: error.tail() },
         };
-        println!("{}", serde_json::to_string(&last).map_err(CliError::environment)?);
+        say::line(serde_json::to_string(&last).map_err(CliError::environment)?)?;
     }
     match result {
         Ok(built) if args.json => drop(built),
-        Ok(built) => print!("{}", versions_text(style, &built)),
+        Ok(built) => say::text(versions_text(style, &built))?,
         Err(ImageError::Cancelled) => {
-            eprintln!("cancelled; the image is as it was");
+            say::aside("cancelled; the image is as it was");
             return Ok(Exit::Cancelled);
         }
         Err(error) => {
             for line in error.tail() {
-                eprintln!("  {}", style.dim(one_line(line, TAIL_CHARS)));
+                say::aside(format_args!("  {}", style.dim(one_line(line, TAIL_CHARS))));
             }
             return Err(if error.is_usage() { CliError::usage(error) } else { CliError::environment(error) });
         }
@@ -91,9 +92,9 @@ pub async fn status(global: &Global, args: &ImageStatusArgs) -> Result<Exit, Cli
     let (engine, _info) = context.engine().await?;
     let status = image::status(&*engine, &args.tag).await.map_err(CliError::environment)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status).map_err(CliError::environment)?);
+        say::line(serde_json::to_string_pretty(&status).map_err(CliError::environment)?)?;
     } else {
-        print!("{}", status_text(Style::resolve(global.color), &status));
+        say::text(status_text(Style::resolve(global.color), &status))?;
     }
     Ok(if status.present { Exit::Ok } else { Exit::Environment })
 }

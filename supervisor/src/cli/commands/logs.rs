@@ -6,12 +6,13 @@ use std::time::Duration;
 use crate::cli::args::{Global, LogsArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::say::{self, Reader};
 use crate::cli::show::style::Style;
 use crate::cli::show::transcript::Transcript;
 use crate::session::event::{HostEvent, What};
 use crate::store::SessionFilter;
 
-/// Events read at once.
+/// Events read at once, at most.
 const BATCH: usize = 500;
 /// Another process writes the events: there is nothing to wait on but the clock.
 const POLL: Duration = Duration::from_millis(200);
@@ -35,13 +36,12 @@ pub async fn run(global: &Global, args: &LogsArgs) -> Result<Exit, CliError> {
             } else {
                 write!(out, "{}", transcript.render(event))
             };
-            // A reader that has seen enough (`| head`) is no error.
-            if shown.and_then(|()| out.flush()).is_err() {
+            if say::outcome(shown.and_then(|()| out.flush()))? == Reader::Gone {
                 return Ok(Exit::Ok);
             }
         }
         let ended = events.iter().any(|event| matches!(event.what, What::Host(HostEvent::Ended { .. })));
-        if ended || (over && events.len() < BATCH) {
+        if ended || (over && events.is_empty()) {
             return Ok(Exit::Ok);
         }
         if events.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cli::args::{Global, PsArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::say;
 use crate::cli::show::sanitize::one_line;
 use crate::cli::show::style::Style;
 use crate::session::status::Status;
@@ -23,23 +24,18 @@ pub async fn run(global: &Global, args: &PsArgs) -> Result<Exit, CliError> {
     let rows: Vec<SessionRow> = rows.into_iter().filter(|row| args.all || context.is_owned(&row.id)).collect();
     if args.json {
         let json = serde_json::to_string_pretty(&rows).map_err(CliError::environment)?;
-        println!("{json}");
+        say::line(json)?;
         return Ok(Exit::Ok);
     }
     let style = Style::resolve(global.color);
     if rows.is_empty() {
         let hint = if args.all { "" } else { "; `aigo ps --all` shows those that ended" };
-        eprintln!("no sessions{hint}");
+        say::aside(format_args!("no sessions{hint}"));
         return Ok(Exit::Ok);
     }
-    println!(
-        "{}",
-        style
-            .bold(format!("{:<13} {:<13} {:<22} {:<8} {:<8} WORKSPACE", "SESSION", "STATUS", "REASON", "AGENT", "AGE"))
-    );
-    for row in rows {
-        println!("{}", line(&context, style, &row));
-    }
+    let head = format!("{:<13} {:<13} {:<22} {:<8} {:<8} WORKSPACE", "SESSION", "STATUS", "REASON", "AGENT", "AGE");
+    let lines = rows.iter().map(|row| line(&context, style, row));
+    say::line([style.bold(head)].into_iter().chain(lines).collect::<Vec<_>>().join("\n"))?;
     Ok(Exit::Ok)
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::cli::args::Global;
 use crate::cli::args::service::{ScopeArgs, ServiceArgs, ServiceInstallArgs, ServiceStatusArgs};
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::say;
 use crate::cli::show::style::Style;
 use crate::config::{Config, Places, Scope};
 use crate::service::status::{Status, ask};
@@ -47,9 +48,9 @@ pub async fn status(global: &Global, args: &ServiceStatusArgs) -> Result<Exit, C
     };
     let status = ask(&service, manager_runs).await.map_err(CliError::environment)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status).map_err(CliError::environment)?);
+        say::line(serde_json::to_string_pretty(&status).map_err(CliError::environment)?)?;
     } else {
-        print!("{}", lines(Style::resolve(global.color), &status));
+        say::text(lines(Style::resolve(global.color), &status))?;
     }
     Ok(if status.running { Exit::Ok } else { Exit::Failed })
 }
@@ -106,29 +107,29 @@ async fn carry_out(
             shown["outcome"] = json!(outcome);
             done.push(shown);
         } else {
-            show(style, step, outcome);
+            show(style, step, outcome)?;
         }
     }
     if args.json {
-        println!("{}", json!({"dryRun": args.dry_run, "steps": done, "notes": notes}));
+        say::line(json!({"dryRun": args.dry_run, "steps": done, "notes": notes}))?;
     } else {
         for note in notes {
-            println!("{}", style.dim(format!("  {note}")));
+            say::line(style.dim(format!("  {note}")))?;
         }
     }
     Ok(Exit::Ok)
 }
 
-fn show(style: Style, step: &Step, outcome: Option<Outcome>) {
+fn show(style: Style, step: &Step, outcome: Option<Outcome>) -> Result<(), CliError> {
     match outcome {
-        Some(Outcome::Done) => println!("{} {step}", style.good("✓")),
-        Some(Outcome::Unchanged) => println!("{} {step}: nothing to do", style.dim("-")),
+        Some(Outcome::Done) => say::line(format_args!("{} {step}", style.good("✓"))),
+        Some(Outcome::Unchanged) => say::line(format_args!("{} {step}: nothing to do", style.dim("-"))),
         None => {
-            println!("would {step}");
+            say::line(format_args!("would {step}"))?;
             match step {
-                Step::Write { content, .. } => println!("{}", style.dim(content)),
-                Step::Folder { .. } | Step::WriteIfMissing { .. } | Step::Remove { .. } => {}
-                Step::Run { .. } | Step::Try { .. } => {}
+                Step::Write { content, .. } => say::line(style.dim(content)),
+                Step::Folder { .. } | Step::WriteIfMissing { .. } | Step::Remove { .. } => Ok(()),
+                Step::Run { .. } | Step::Try { .. } => Ok(()),
             }
         }
     }

@@ -80,7 +80,18 @@ impl Machine {
                 return Ending::because(EndReason::PidsExhausted, "the container used more processes than its --pids");
             }
         }
+        if let Some(Intent::Close(by)) = &self.intent
+            && self.was_cut_short(exit)
+        {
+            return Ending::because(EndReason::Cancelled, format!("closed by {by} in mid-turn"));
+        }
         self.ending_by_exit(exit, facts)
+    }
+
+    /// Whether a close has interrupted work, which is then no success. A program that has no turns tells it by its exit.
+    fn was_cut_short(&self, exit: Option<RunnerExit>) -> bool {
+        let ended_by_it = matches!(exit, Some(RunnerExit::AgentFailed | RunnerExit::AgentSignalled));
+        self.cut_short || (self.interrupting && ended_by_it)
     }
 
     /// A kill by SIGKILL is the kernel's mark: if it has killed for memory at all, also this time. A shell gives its

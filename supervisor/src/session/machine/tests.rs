@@ -106,7 +106,7 @@ fn a_timeout_goes_down_the_ladder_and_is_never_a_success() {
 fn a_close_that_took_force_is_a_cancel_and_says_by_whom() {
     for (until, code) in [(S(10), i64::from(RunnerExit::Terminated.code())), (S(10) + S(5) + RUNNER_END, 137)] {
         let mut machine = ready(Ends::WhenTold);
-        machine.step(S(5), Input::Command(Command::Close { grace: Some(S(5)), by: "ann".into() }));
+        machine.step(S(5), Input::Command(Command::Close { grace: Some(S(5)), interrupt: false, by: "ann".into() }));
         machine.step(S(10), Input::Tick);
         machine.step(until, Input::Tick);
         let effects = machine.step(S(30), Input::Exited(&ExitFacts { code: Some(code), ..ExitFacts::default() }));
@@ -114,6 +114,50 @@ fn a_close_that_took_force_is_a_cancel_and_says_by_whom() {
         assert_eq!(end.reason, EndReason::Cancelled);
         assert!(end.detail.as_ref().is_some_and(|detail| detail.contains("ann")), "{end:?}");
     }
+}
+
+fn close(grace: Option<Duration>, interrupt: bool) -> Command {
+    Command::Close { grace, interrupt, by: "test".into() }
+}
+
+#[test]
+fn a_close_that_interrupts_work_is_a_cancel() {
+    for code in [RunnerExit::Done, RunnerExit::AgentFailed] {
+        let mut machine = ready(Ends::WhenAnswered);
+        machine.step(S(1), Input::Sent("a"));
+        let effects = machine.step(S(2), Input::Command(close(Some(S(5)), true)));
+        let at = |wanted: &Effect| effects.iter().position(|effect| effect == wanted);
+        assert!(at(&Effect::SendInterrupt).is_some() && at(&Effect::SendInterrupt) < at(&Effect::WriteClose));
+        machine.step(S(3), Input::Runner(&turn(TurnOutcome::Interrupted, &["a"])));
+        assert_eq!(*ending(&machine.step(S(4), Input::Exited(&exit(code.code())))), EndReason::Cancelled, "{code:?}");
+    }
+    // A program has no turns: what it makes of the interrupt tells whether it had work.
+    for (code, wanted) in [
+        (RunnerExit::AgentSignalled, EndReason::Cancelled),
+        (RunnerExit::AgentFailed, EndReason::Cancelled),
+        (RunnerExit::Done, EndReason::Closed),
+    ] {
+        let mut machine = ready(Ends::WhenTold);
+        machine.step(S(2), Input::Command(close(Some(S(5)), true)));
+        assert_eq!(*ending(&machine.step(S(4), Input::Exited(&exit(code.code())))), wanted, "{code:?}");
+    }
+}
+
+#[test]
+fn a_close_at_rest_is_closed_also_after_an_interrupt() {
+    let mut machine = ready(Ends::WhenAnswered);
+    machine.step(S(1), Input::Sent("a"));
+    machine.step(S(2), Input::Command(Command::Interrupt));
+    machine.step(S(3), Input::Runner(&turn(TurnOutcome::Interrupted, &["a"])));
+    machine.step(S(4), Input::Command(close(None, false)));
+    // Claude Code ends with 1 after an interrupted turn.
+    assert_eq!(*ending(&machine.step(S(5), Input::Exited(&exit(1)))), EndReason::Closed);
+
+    let mut machine = ready(Ends::WhenAnswered);
+    machine.step(S(1), Input::Sent("a"));
+    machine.step(S(2), Input::Command(close(None, false)));
+    machine.step(S(3), Input::Runner(&turn(TurnOutcome::Success, &["a"])));
+    assert_eq!(*ending(&machine.step(S(4), Input::Exited(&exit(0)))), EndReason::Closed, "the turn was finished");
 }
 
 #[test]
@@ -376,7 +420,7 @@ proptest! {
                 Step::Sent => Input::Sent("m"),
                 Step::Interrupt => Input::Command(Command::Interrupt),
                 Step::Close(grace) => {
-                    Input::Command(Command::Close { grace: grace.then_some(S(3)), by: "test".into() })
+                    Input::Command(close(grace.then_some(S(3)), !grace))
                 }
                 Step::Cancel => Input::Command(Command::Cancel { by: "test".into() }),
                 Step::Tick => Input::Tick,

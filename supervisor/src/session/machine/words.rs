@@ -48,6 +48,8 @@ pub enum Command {
     Close {
         /// None: as long as it takes.
         grace: Option<Duration>,
+        /// Stop the turn first.
+        interrupt: bool,
         /// Who, in words.
         by: String,
     },

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::cli::say;
 use crate::cli::show::sanitize::one_line;
 use crate::cli::show::style::Style;
 use crate::image::{Built, ImageStatus, Phase, Progress, Versions};
@@ -57,11 +58,11 @@ impl BuildView {
             self.phase = *phase;
         }
         match &self.form {
-            // Plain data: encoding it cannot fail.
-            Form::Json => println!("{}", serde_json::to_string(progress).unwrap_or_default()),
+            // Plain data: encoding it cannot fail. Whether anybody reads does not matter to the build.
+            Form::Json => drop(say::line(serde_json::to_string(progress).unwrap_or_default())),
             Form::Plain => {
                 if let Some(line) = plain(progress, self.phase, self.verbose) {
-                    eprintln!("{line}");
+                    say::aside(line);
                 }
             }
             Form::Bar(bar) => on_bar(bar, progress, self.phase, self.verbose),

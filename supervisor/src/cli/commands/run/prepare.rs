@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use crate::cli::args::{AgentChoice, CommandOutputChoice, RunArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::CliError;
+use crate::cli::say;
 use crate::engine::EngineInfo;
 use crate::policy::Facts;
 use crate::proxy::{CredentialKind, LiveUpstream, ModelAccess, Recorder, ReplaySpeed, Script, TlsRoots, Upstream};
@@ -86,7 +87,7 @@ fn prompt(args: &RunArgs) -> Result<Option<String>, CliError> {
     let shown = file.display();
     let read = if file == Path::new("-") {
         if std::io::stdin().is_terminal() {
-            eprintln!("reading the prompt from the terminal; end it with Ctrl-D");
+            say::aside("reading the prompt from the terminal; end it with Ctrl-D");
         }
         read_bounded(std::io::stdin().lock())
     } else {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::cli::args::OutputFormat;
 use crate::cli::exit::Exit;
+use crate::cli::say;
 use crate::cli::show::launch::launch_step;
 use crate::cli::show::sanitize::one_line;
 use crate::cli::show::style::Style;
@@ -51,8 +52,8 @@ impl Printer {
     pub(super) fn new(output: OutputFormat, style: Style, typing: bool, id: &SessionId, header: &[String; 2]) -> Self {
         let mut progress = None;
         if output == OutputFormat::Text {
-            eprintln!("{} {}", style.bold(format!("● session {id}:")), header[0]);
-            eprintln!("{}", style.dim(format!("  {}", header[1])));
+            say::aside(format_args!("{} {}", style.bold(format!("● session {id}:")), header[0]));
+            say::aside(style.dim(format!("  {}", header[1])));
             if std::io::stderr().is_terminal() {
                 let bar = ProgressBar::new_spinner();
                 // The template is a constant that is tested below.
@@ -119,9 +120,7 @@ impl Printer {
 
     /// A line for the person at the terminal that is no event.
     pub(super) fn note(&self, line: &str) {
-        let print = || {
-            let _ = writeln!(std::io::stderr(), "{line}");
-        };
+        let print = || say::aside(line);
         match &self.progress {
             Some(bar) => bar.suspend(print),
             None => print(),
