@@ -57,7 +57,7 @@ fn a_hundred_megabytes_arrive_in_order_in_little_memory() {
 fn a_reader_that_never_reads_does_not_keep_a_signal_from_ending_the_session() {
     let Some(home) = Home::open() else { return };
     for (signal, output) in [(Signal::SIGTERM, "text"), (Signal::SIGINT, "stream-json"), (Signal::SIGHUP, "text")] {
-        let run = home.command("seq 300000; touch printed; exec sleep 300").output(output);
+        let run = home.command("seq 30000; touch printed; exec sleep 300").output(output);
         let mut aigo = run.as_command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         host::wait_until("the agent's words", || home.file("printed").exists().then_some(()));
         kill(Pid::from_raw(aigo.id().cast_signed()), signal).unwrap();
