@@ -57,6 +57,7 @@ async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
         Command::Stop(stop) => commands::control::stop(&global, &stop).await,
         Command::Send(send) => commands::control::send(&global, &send).await,
         Command::Interrupt(interrupt) => commands::control::interrupt(&global, &interrupt).await,
+        Command::Serve(serve) => commands::serve::run(&global, &serve).await,
         Command::Image { command: ImageCommand::Build(build) } => commands::image::build(&global, &build).await,
         Command::Image { command: ImageCommand::Status(status) } => commands::image::status(&global, &status).await,
         Command::Doctor(doctor) => commands::doctor::run(&global, &doctor).await,

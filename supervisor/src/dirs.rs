@@ -1,4 +1,4 @@
-//! Where aigo keeps its things: the system's folders as root service, the XDG ones for people.
+//! Where aigo keeps its things: the folder that XDG names for people's data.
 //!
 //! `--data-dir` (or `AIGO_DATA_DIR`) moves everything, which is also how tests live side by side.
 
@@ -87,6 +87,16 @@ impl DataDir {
     /// The database.
     pub fn database(&self) -> PathBuf {
         self.root.join("aigo.db")
+    }
+
+    /// Locked by the daemon that serves this folder; says who that is.
+    pub fn daemon_lock(&self) -> PathBuf {
+        self.root.join("daemon.lock")
+    }
+
+    /// Where the daemon listens for the CLI.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("api.sock")
     }
 
     /// Logs of image builds.

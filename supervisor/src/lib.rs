@@ -1,7 +1,7 @@
 //! The host side of aigo: a library, and the `aigo` binary on top of it.
 //!
 //! ```text
-//! cli ─► request ─► policy ─► Permit ─► plan ─► LaunchPlan ─► engine ─► container ─► runner ─► agent
+//! cli, serve ─► request ─► policy ─► Permit ─► plan ─► LaunchPlan ─► engine ─► container ─► runner ─► agent
 //!                      pure                pure        effects                        │
 //!          session (driver, machine) ◄───────── ipc files, engine events, timers ─────┘
 //!             └─► store ─► readers                       proxy ◄── the agent's model requests
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod dirs;
 pub mod doctor;
+pub mod door;
 pub mod engine;
 pub mod error_chain;
 pub mod image;
@@ -22,7 +23,9 @@ pub mod policy;
 pub mod proxy;
 pub mod request;
 pub mod service;
+pub mod serve;
 pub mod session;
+pub mod stall;
 pub mod store;
 pub mod units;
 pub mod usage;

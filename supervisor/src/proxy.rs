@@ -32,7 +32,6 @@ mod reply;
 mod route;
 mod server;
 mod service;
-mod stall;
 mod tokens;
 mod traffic;
 mod upstream;

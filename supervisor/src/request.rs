@@ -1,5 +1,7 @@
 //! What somebody asks for: the one form in which CLI, and later API, schedules and channels, enter.
 
+pub mod wire;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +57,20 @@ pub struct SessionRequest {
     pub run_as: RunAs,
     /// Where the credential proxy listens.
     pub proxy_port: u16,
+    /// What answers for the model.
+    pub model: ModelSource,
+}
+
+/// What answers for the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ModelSource {
+    /// The model's API, with the host's credential.
+    #[default]
+    Live,
+    /// The same, and the traffic is kept in this file, credentials scrubbed.
+    Record(PathBuf),
+    /// This recording or script.
+    Replay(PathBuf),
 }
 
 /// A folder to mount under `/workspace/extra`.

@@ -3,11 +3,13 @@
 //! What is stored comes before what is shown: readers get a wake-up and read from their own cursor, so nobody can lag,
 //! lose or double an event. Several processes may have the database open; each session has one owner.
 
+mod audit;
 mod events;
 mod mounts;
 mod sessions;
 mod writer;
 
+pub use audit::{AuditRow, Decision, NewAudit};
 pub use events::{Appended, JournalCursor, NewEvent};
-pub use sessions::{Outcome, SessionFilter, SessionRow};
+pub use sessions::{DEFAULT_PRINCIPAL, Outcome, SessionFilter, SessionPage, SessionRow, Totals};
 pub use writer::{Store, StoreError};

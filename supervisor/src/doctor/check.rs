@@ -1,9 +1,10 @@
 //! One check, and all of them.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Ok,
@@ -16,7 +17,7 @@ pub enum Verdict {
 }
 
 /// One line of the report. Details may hold text of foreign origin: show them only escaped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Check {
     pub name: &'static str,
     pub status: Verdict,
@@ -49,7 +50,7 @@ impl Check {
 }
 
 /// All checks, in their order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Report {
     pub checks: Vec<Check>,

@@ -21,6 +21,7 @@ pub(crate) fn request() -> SessionRequest {
         graces: Graces::default(),
         env: BTreeMap::new(),
         run_as: RunAs::Owner,
+        model: crate::request::ModelSource::Live,
         proxy_port: DEFAULT_PROXY_PORT,
     }
 }

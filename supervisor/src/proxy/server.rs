@@ -24,8 +24,8 @@ use super::grants::Grants;
 use super::limits::{Limits, MAX_CLIENT_HEAD_BYTES, MAX_CLIENT_HEADERS};
 use super::notice::{NoticeKind, Notices};
 use super::service::{self, Caller};
-use super::stall::StallGuard;
 use super::upstream::Handler;
+use crate::stall::StallGuard;
 
 /// Pause after an accept that failed for want of descriptors or memory: the cause needs time to go away.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

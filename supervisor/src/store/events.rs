@@ -98,6 +98,17 @@ impl Store {
         .await
     }
 
+    /// The number of the session's last event, 0 if there is none.
+    pub async fn last_event(&self, session: &SessionId) -> Result<u64, StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            Ok(connection
+                .prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE session = ?1")?
+                .query_row([session.as_str()], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// How far the journal was read.
     pub async fn journal_cursor(&self, session: &SessionId) -> Result<Option<JournalCursor>, StoreError> {
         let session = session.clone();

@@ -25,6 +25,9 @@ pub struct SessionRow {
     pub ending: Option<Ending>,
     /// `claude` or `command`.
     pub agent: String,
+    /// On whose account it runs.
+    #[serde(skip)]
+    pub principal: String,
     /// The image.
     pub image: String,
     /// The user's folder.
@@ -58,6 +61,7 @@ impl SessionRow {
             status: Status::Provisioning,
             ending: None,
             agent: agent.to_owned(),
+            principal: DEFAULT_PRINCIPAL.to_owned(),
             image: image.to_owned(),
             workspace: workspace.into(),
             created_at: Timestamp::now(),
@@ -75,6 +79,35 @@ impl SessionRow {
     pub fn on(self, engine: EngineIdentity) -> Self {
         Self { engine: Some(engine), ..self }
     }
+}
+
+/// Whose account a session is on if nobody else's.
+pub const DEFAULT_PRINCIPAL: &str = "default";
+
+/// A page of sessions, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionPage {
+    /// Only those with this status.
+    pub status: Option<Status>,
+    /// Only those on this account.
+    pub principal: Option<String>,
+    /// Only those after (older than) this one.
+    pub after: Option<SessionId>,
+    /// At most as many.
+    pub limit: usize,
+}
+
+/// What all sessions of the store add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// How many have each status.
+    pub by_status: Vec<(Status, u64)>,
+    /// Tokens of those that have ended.
+    pub input_tokens: u64,
+    /// Tokens of those that have ended.
+    pub output_tokens: u64,
+    /// US dollars of those that have ended.
+    pub cost_usd: f64,
 }
 
 /// The end of a session.
@@ -98,7 +131,7 @@ pub enum SessionFilter {
 }
 
 const COLUMNS: &str = "id, status, reason, agent, image, workspace, created_at, ended_at, owner_pid, container, network, \
-                       summary, engine_id, engine_endpoint";
+                       summary, engine_id, engine_endpoint, principal";
 
 impl Store {
     /// Writes down what is about to be done.
@@ -106,8 +139,8 @@ impl Store {
         self.call(move |connection| {
             connection.execute(
                 "INSERT INTO sessions
-                     (id, status, agent, image, workspace, created_at, owner_pid, engine_id, engine_endpoint)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                     (id, status, agent, image, workspace, created_at, owner_pid, engine_id, engine_endpoint, principal)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 params![
                     row.id.as_str(),
                     row.status.word(),
@@ -118,6 +151,7 @@ impl Store {
                     row.owner_pid,
                     row.engine.as_ref().map(|engine| &engine.id),
                     row.engine.as_ref().map(|engine| &engine.endpoint),
+                    row.principal,
                 ],
             )?;
             Ok(())
@@ -175,6 +209,48 @@ impl Store {
         .await
     }
 
+    /// A page of sessions, newest first.
+    pub async fn session_page(&self, page: SessionPage) -> Result<Vec<SessionRow>, StoreError> {
+        self.call(move |connection| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM sessions
+                 WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR principal = ?2)
+                   AND (?3 IS NULL OR (created_at, id) < (SELECT created_at, id FROM sessions WHERE id = ?3))
+                 ORDER BY created_at DESC, id DESC LIMIT ?4"
+            );
+            let mut query = connection.prepare_cached(&sql)?;
+            let after = page.after.as_ref().map(SessionId::as_str);
+            let values = params![page.status.map(Status::word), page.principal, after, page.limit as u64];
+            let rows = query.query_map(values, |row| Ok(read(row)))?;
+            rows.map(|row| row?).collect()
+        })
+        .await
+    }
+
+    /// What all sessions add up to.
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        self.call(|connection| {
+            let mut totals = Totals::default();
+            let mut query = connection.prepare_cached("SELECT status, count(*) FROM sessions GROUP BY status")?;
+            let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;
+            for row in rows {
+                let (word, count) = row?;
+                if let Some(status) = Status::from_word(&word) {
+                    totals.by_status.push((status, count));
+                }
+            }
+            let mut query = connection.prepare_cached(
+                "SELECT coalesce(sum(summary ->> '$.tokens.input'), 0), coalesce(sum(summary ->> '$.tokens.output'), 0),
+                        coalesce(sum(summary ->> '$.costUsd'), 0.0)
+                 FROM sessions WHERE summary IS NOT NULL",
+            )?;
+            (totals.input_tokens, totals.output_tokens, totals.cost_usd) =
+                query.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            Ok(totals)
+        })
+        .await
+    }
+
     /// Sessions, newest first.
     pub async fn sessions(&self, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
         self.call(move |connection| {
@@ -212,5 +288,6 @@ fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
         network: optional(10)?,
         summary: optional(11)?.map(|json| serde_json::from_str(&json)).transpose()?,
         engine: optional(12)?.zip(optional(13)?).map(|(id, endpoint)| EngineIdentity { id, endpoint }),
+        principal: text(14)?,
     })
 }

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001-sessions.sql"),
     include_str!("migrations/0002-mounted.sql"),
     include_str!("migrations/0003-engine-id.sql"),
+    include_str!("migrations/0004-service.sql"),
 ];
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;

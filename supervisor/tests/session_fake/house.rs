@@ -99,6 +99,7 @@ impl House {
             env: Default::default(),
             run_as: RunAs::Owner,
             proxy_port: 3001,
+            model: supervisor::request::ModelSource::Live,
         };
         let facts = Facts {
             workspace: FolderFacts::gather(&self.workspace).unwrap(),

@@ -16,7 +16,7 @@ use crate::cli::say;
 use crate::engine::EngineInfo;
 use crate::policy::Facts;
 use crate::proxy::{CredentialKind, LiveUpstream, ModelAccess, Recorder, ReplaySpeed, Script, TlsRoots, Upstream};
-use crate::request::{AgentRequest, ClaudeRequest, DEFAULT_CPUS, Limits, RunAs, SessionRequest};
+use crate::request::{AgentRequest, ClaudeRequest, DEFAULT_CPUS, Limits, ModelSource, RunAs, SessionRequest};
 use crate::session::machine::Graces;
 use crate::units::MilliCpus;
 use crate::workspace::facts::FolderFacts;
@@ -57,6 +57,11 @@ pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionReques
         env: env(&args.env)?,
         run_as: if args.root { RunAs::Root } else { RunAs::Owner },
         proxy_port: args.proxy_port,
+        model: match (&args.replay, &args.record) {
+            (Some(file), _) => ModelSource::Replay(file.clone()),
+            (None, Some(file)) => ModelSource::Record(file.clone()),
+            (None, None) => ModelSource::Live,
+        },
     })
 }
 

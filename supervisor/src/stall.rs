@@ -8,20 +8,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct StallGuard {
-    inner: TcpStream,
+pub struct StallGuard<S> {
+    inner: S,
     limit: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
     armed: bool,
 }
 
-impl StallGuard {
-    pub(super) fn new(inner: TcpStream, limit: Duration) -> Self {
+impl<S> StallGuard<S> {
+    /// Bounds each wait for `inner` to take bytes by `limit`.
+    pub fn new(inner: S, limit: Duration) -> Self {
         Self { inner, limit, sleep: None, armed: false }
     }
 
@@ -43,13 +43,13 @@ impl StallGuard {
     }
 }
 
-impl AsyncRead for StallGuard {
+impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for StallGuard {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.bound(cx, polled)

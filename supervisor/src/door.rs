@@ -1,0 +1,132 @@
+//! The one door into a session: whatever a request came by, what it is judged by is gathered here, and who answers for
+//! its model is found here.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use ipc_protocol::config::Identity;
+use nix::unistd::{getegid, geteuid};
+use secrecy::SecretString;
+
+use crate::engine::EngineInfo;
+use crate::policy::{self, Denied, Facts, Permit};
+use crate::proxy::{
+    AccessError, CredentialKind, LiveUpstream, ModelAccess, RecordError, Recorder, ReplaySpeed, Script, ScriptError,
+    TlsRoots, Upstream,
+};
+use crate::request::{DEFAULT_CPUS, ModelSource, SessionRequest};
+use crate::units::MilliCpus;
+use crate::workspace::facts::{FolderError, FolderFacts};
+
+/// Where requests come in.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Our own folders: never mounted.
+    pub own_folders: Vec<PathBuf>,
+    /// Plain http to an upstream beyond loopback was allowed by name.
+    pub allow_plain_http: bool,
+}
+
+/// Why a request does not come in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A folder cannot be looked at.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The script cannot be read.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// The recording cannot be made.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// No credential, or no upstream.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// More CPUs than there are.
+    #[error("{asked} CPUs are more than the engine's host has ({host})")]
+    Cpus {
+        /// As many were asked for.
+        asked: MilliCpus,
+        /// As many there are.
+        host: MilliCpus,
+    },
+    /// Policy says no.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+}
+
+/// A request that may be carried out, and who answers for its model.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What was judged.
+    pub permit: Permit,
+    /// None for agents without a model.
+    pub upstream: Option<Upstream>,
+}
+
+impl Door {
+    /// Judges a request: everything that can be told without the engine.
+    ///
+    /// # Errors
+    /// Everything that speaks against it.
+    pub fn judge(&self, request: SessionRequest) -> Result<Admitted, Refused> {
+        let upstream = self.upstream(&request)?;
+        let facts = self.facts(&request, upstream.is_some())?;
+        Ok(Admitted { permit: policy::judge(request, facts)?, upstream })
+    }
+
+    /// Who answers for a model: a script, or the upstream with the host's credential.
+    ///
+    /// # Errors
+    /// A file that cannot be used, or a credential that is missing where one is needed.
+    pub fn upstream(&self, request: &SessionRequest) -> Result<Option<Upstream>, Refused> {
+        if let ModelSource::Replay(file) = &request.model {
+            return Ok(Some(Upstream::Replay(Script::load(file)?, ReplaySpeed::Fast)));
+        }
+        let access = match ModelAccess::from_env(|name| std::env::var_os(name), self.allow_plain_http) {
+            Ok(access) => access,
+            // Only an agent that talks to a model needs one; others get it if it is there.
+            Err(_) if !request.agent.needs_model() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let live = LiveUpstream { access, roots: TlsRoots::Native };
+        Ok(Some(match &request.model {
+            ModelSource::Record(file) => Upstream::Record(live, Recorder::create(file, false)?),
+            ModelSource::Live | ModelSource::Replay(_) => Upstream::Live(live),
+        }))
+    }
+
+    fn facts(&self, request: &SessionRequest, model: bool) -> Result<Facts, FolderError> {
+        let folder = |path: &Path| FolderFacts::gather(path);
+        Ok(Facts {
+            workspace: folder(&request.workspace)?,
+            mounts: request.mounts.iter().map(|mount| folder(&mount.host)).collect::<Result<_, _>>()?,
+            own_folders: self.own_folders.clone(),
+            us: Identity { uid: geteuid().as_raw(), gid: getegid().as_raw() },
+            model,
+            secrets: host_secrets(|name| std::env::var_os(name)),
+        })
+    }
+}
+
+/// The credentials in the environment: never handed on.
+fn host_secrets(env: impl Fn(&str) -> Option<OsString>) -> Vec<SecretString> {
+    let text = |kind: CredentialKind| env(kind.variable())?.into_string().ok();
+    CredentialKind::BY_PRECEDENCE.into_iter().filter_map(text).map(SecretString::from).collect()
+}
+
+/// Fits the limits to the host: a default may shrink, what was asked for must be possible.
+///
+/// # Errors
+/// [`Refused::Cpus`].
+pub fn fit(mut request: SessionRequest, info: &EngineInfo) -> Result<SessionRequest, Refused> {
+    let host = MilliCpus(info.cpus.saturating_mul(1000));
+    let asked = request.limits.cpus;
+    if asked.0 > host.0 {
+        if asked != DEFAULT_CPUS {
+            return Err(Refused::Cpus { asked, host });
+        }
+        request.limits.cpus = host;
+    }
+    Ok(request)
+}

@@ -1,0 +1,133 @@
+//! `aigo serve`: the daemon that owns many sessions at once and tells of all of them.
+//!
+//! ```text
+//!  CLI ──unix socket──┐
+//!                     ├─► listen ─► api ─► manager ─► sessions (one driver task each)
+//!  clients ──TCP──────┘             │         └─► store ◄── events, rows, audit
+//!                                   └─► store, engine, doctor, builds
+//! ```
+
+pub mod api;
+pub mod builds;
+pub mod engine;
+pub mod listen;
+pub mod lock;
+pub mod manager;
+pub mod metrics;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use api::Api;
+use api::guard::Guard;
+use builds::Builds;
+use listen::{Listen, Socket};
+use lock::{Holder, LockError};
+use manager::Manager;
+
+/// How long running requests may take to end when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How the daemon is reached.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// What callers by TCP must send; needed off loopback.
+    pub token: Option<Arc<SecretString>>,
+    /// The unix socket for the CLI.
+    pub socket: PathBuf,
+    /// Its permissions.
+    pub socket_mode: u32,
+}
+
+/// Why the daemon does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Anybody on the network could use it.
+    #[error("{0} can be reached by others: set a token with --token-file, or listen on 127.0.0.1")]
+    NeedsToken(SocketAddr),
+    /// Another one does.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The TCP port.
+    #[error("cannot listen on {address}; choose another address with --listen")]
+    Tcp {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The unix socket.
+    #[error("cannot listen at {}; choose another path with --socket", path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A daemon that listens.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where the API listens: the port that was chosen if 0 was asked for.
+    pub address: SocketAddr,
+    /// Its sessions.
+    pub manager: Arc<Manager>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+    _socket: Socket,
+    _lock: lock::DaemonLock,
+}
+
+impl Daemon {
+    /// Takes the data directory, and listens.
+    ///
+    /// # Errors
+    /// See [`ServeError`]; then nothing is left.
+    pub async fn start(options: &Options, manager: Manager) -> Result<Self, ServeError> {
+        if !options.listen.ip().is_loopback() && options.token.is_none() {
+            return Err(ServeError::NeedsToken(options.listen));
+        }
+        let holder = Holder { pid: std::process::id(), since: Timestamp::now(), socket: options.socket.clone() };
+        let lock = lock::take(&manager.dirs.daemon_lock(), &holder)?;
+        let tcp = |source| ServeError::Tcp { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(tcp)?;
+        let address = listener.local_addr().map_err(tcp)?;
+        let (socket, unix) = Socket::bind(&options.socket, options.socket_mode)
+            .map_err(|source| ServeError::Socket { path: options.socket.clone(), source })?;
+        let stopping = CancellationToken::new();
+        let manager = Arc::new(manager);
+        let builds = Builds::new(manager.engine.clone(), manager.dirs.clone(), stopping.clone());
+        let api = Api::new(Arc::clone(&manager), Arc::new(builds), stopping.clone());
+        let router = api::router(api, Guard { token: options.token.clone() });
+        let tasks = TaskTracker::new();
+        let listen = Listen { router, stopping: stopping.clone(), tasks: tasks.clone() };
+        tasks.spawn(listen.clone().tcp(listener));
+        tasks.spawn(listen.unix(unix));
+        Ok(Self { address, manager, stopping, tasks, _socket: socket, _lock: lock })
+    }
+
+    /// Stops to listen and lets running requests end; sessions run on and are found by the next daemon. Returns how many
+    /// they are.
+    pub async fn stop(self) -> usize {
+        self.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("{} connections did not end within {DRAIN:?}", self.tasks.len());
+        }
+        self.manager.count()
+    }
+}

@@ -1,0 +1,128 @@
+//! The HTTP API: the routes, their OpenAPI document, and what every request passes.
+//!
+//! ```text
+//! listener ─► guard (Host, Origin, token) ─► route ─► extractors (bounds, JSON, unknown fields) ─► handler ─► manager, store
+//!                    └── problem ◄──────────────────────┴───────────────────────────────────────────┘
+//! ```
+
+mod events;
+pub mod extract;
+pub mod guard;
+mod image;
+pub mod problem;
+mod records;
+mod sessions;
+mod system;
+pub mod wire;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware;
+use axum::response::IntoResponse;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::builds::Builds;
+use super::manager::Manager;
+use guard::Guard;
+use problem::Problem;
+
+/// Under which everything but health, metrics and the panel lies.
+pub const PREFIX: &str = "/api/v1/container";
+/// Event streams at once: each holds a connection and a task.
+const STREAMS: usize = 512;
+
+/// What handlers work with.
+#[derive(Clone, Debug)]
+pub struct Api {
+    manager: Arc<Manager>,
+    builds: Arc<Builds>,
+    streams: Arc<Semaphore>,
+    started: Instant,
+    /// Cancelled when the daemon stops: streams end then.
+    stopping: CancellationToken,
+}
+
+impl Api {
+    /// An API over a manager's sessions.
+    pub fn new(manager: Arc<Manager>, builds: Arc<Builds>, stopping: CancellationToken) -> Self {
+        let streams = Arc::new(Semaphore::new(STREAMS));
+        Self { manager, builds, streams, started: Instant::now(), stopping }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "aigo",
+        description = "Runs coding agents in containers. Times are RFC 3339 in UTC; errors are RFC 9457 problem documents; \
+                       unknown fields are errors; lists are paged by cursor.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "sessions", description = "Agents at work"),
+        (name = "image", description = "What they run in"),
+        (name = "records", description = "What has been"),
+        (name = "system", description = "The engine, the host, the service"),
+    )
+)]
+struct Document;
+
+/// The routes and the document that describes them.
+fn routes() -> (Router<Api>, utoipa::openapi::OpenApi) {
+    let below = OpenApiRouter::new()
+        .routes(routes!(system::runtime))
+        .routes(routes!(system::doctor))
+        .routes(routes!(image::status))
+        .routes(routes!(image::build))
+        .routes(routes!(image::build_state))
+        .routes(routes!(image::build_log))
+        .routes(routes!(sessions::list, sessions::create))
+        .routes(routes!(sessions::show))
+        .routes(routes!(sessions::message))
+        .routes(routes!(sessions::interrupt))
+        .routes(routes!(sessions::close))
+        .routes(routes!(sessions::cancel))
+        .routes(routes!(events::events))
+        .routes(routes!(events::logs))
+        .routes(routes!(records::history))
+        .routes(routes!(records::metrics))
+        .routes(routes!(records::audit_log));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .nest(PREFIX, below)
+        .routes(routes!(system::healthz))
+        .routes(routes!(system::readyz))
+        .routes(routes!(records::prometheus))
+        .routes(routes!(system::openapi))
+        .split_for_parts()
+}
+
+/// The OpenAPI document, from the code.
+pub fn document() -> utoipa::openapi::OpenApi {
+    routes().1
+}
+
+/// Everything that is served.
+pub fn router(api: Api, guard: Guard) -> Router {
+    let (router, _) = routes();
+    router
+        .fallback(nothing_there)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(api)
+        .layer(middleware::from_fn_with_state(guard, guard::check))
+}
+
+async fn nothing_there(uri: Uri) -> impl IntoResponse {
+    Problem::not_found(format!("there is nothing at {}; see /api/v1/openapi.json", uri.path()))
+}
+
+async fn wrong_method(method: Method) -> impl IntoResponse {
+    let problem = Problem::bad_request(format!("{method} does not work here; the header Allow lists what does"));
+    (StatusCode::METHOD_NOT_ALLOWED, problem.with_status(StatusCode::METHOD_NOT_ALLOWED))
+}

@@ -1,0 +1,241 @@
+//! What happens in a session, as server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>)
+//! and as a transcript.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
+
+use super::Api;
+use super::extract::{Path, Query};
+use super::problem::Problem;
+use super::sessions::find;
+use crate::cli::show::style::Style;
+use crate::cli::show::transcript::Transcript;
+use crate::session::SessionId;
+use crate::session::event::{HostEvent, SessionEvent, What};
+use crate::store::Store;
+
+/// Events read at once.
+const BATCH: usize = 200;
+/// How often a session of another process is looked at: it cannot wake us.
+const POLL: Duration = Duration::from_millis(250);
+/// A comment this often keeps middle boxes from closing a silent stream, and finds clients that left.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The header by which a client that comes back says what it has seen.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// From where.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventsQuery {
+    /// Events after this number; the header `Last-Event-ID` goes before it.
+    after: Option<u64>,
+}
+
+/// Where a reader of a session is.
+struct Reader {
+    store: Store,
+    id: SessionId,
+    cursor: u64,
+    latest: Option<watch::Receiver<u64>>,
+    waiting: VecDeque<SessionEvent>,
+    over: bool,
+    stopping: CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    /// The next event; none at the session's end. A hole in the numbers, where events were removed, comes first as its
+    /// bounds.
+    async fn next(&mut self) -> Option<Next> {
+        loop {
+            if let Some(event) = self.waiting.front() {
+                if event.seq > self.cursor + 1 {
+                    let gap = Next::Gap { from: self.cursor + 1, to: event.seq - 1 };
+                    self.cursor = event.seq - 1;
+                    return Some(gap);
+                }
+                let event = self.waiting.pop_front()?;
+                self.cursor = event.seq;
+                self.over = matches!(event.what, What::Host(HostEvent::Ended { .. }));
+                return Some(Next::Event(Box::new(event)));
+            }
+            if self.over {
+                return None;
+            }
+            // Looked at before reading: what was written before its end is then read in this round.
+            let ended = match self.store.session(&self.id).await {
+                Ok(Some(row)) => row.ended_at.is_some(),
+                Ok(None) | Err(_) => true,
+            };
+            let seen = self.latest.as_mut().map(|latest| *latest.borrow_and_update());
+            self.waiting = self.store.events(&self.id, self.cursor, BATCH).await.ok()?.into();
+            if !self.waiting.is_empty() {
+                continue;
+            }
+            if ended && seen.is_none_or(|seen| seen <= self.cursor) {
+                return None;
+            }
+            self.wait().await?;
+        }
+    }
+
+    async fn wait(&mut self) -> Option<()> {
+        let stopping = self.stopping.clone();
+        let news = async {
+            match &mut self.latest {
+                // The owner's task has ended: the store knows the rest.
+                Some(latest) => {
+                    if tokio::time::timeout(HEARTBEAT, latest.changed()).await.is_ok_and(|changed| changed.is_err()) {
+                        self.latest = None;
+                    }
+                }
+                None => tokio::time::sleep(POLL).await,
+            }
+        };
+        tokio::select! {
+            () = stopping.cancelled() => None,
+            () = news => Some(()),
+        }
+    }
+}
+
+enum Next {
+    Event(Box<SessionEvent>),
+    Gap { from: u64, to: u64 },
+}
+
+async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem> {
+    find(api, &id).await?;
+    let place = api.streams.clone().try_acquire_owned();
+    let place = place.map_err(|_| Problem::busy("too many event streams are open; close some"))?;
+    Ok(Reader {
+        store: api.manager.store.clone(),
+        latest: api.manager.latest(&id),
+        id,
+        cursor: after,
+        waiting: VecDeque::new(),
+        over: false,
+        stopping: api.stopping.clone(),
+        _place: place,
+    })
+}
+
+/// Watch a session's events, from the first or from a cursor, until its end
+///
+/// Each event's id is its number in the session, its name the event's kind, its data the event as JSON. An event named
+/// `gap` says that the numbers `from` to `to` are no longer stored.
+#[utoipa::path(get, path = "/sessions/{id}/events", tag = "sessions",
+    params(
+        ("id" = String, Path, description = "The session"), EventsQuery,
+        ("Last-Event-ID" = Option<u64>, Header, description = "The number of the last event that was seen"),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn events(
+    State(api): State<Api>,
+    Path(id): Path<SessionId>,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let after = match headers.get(LAST_EVENT_ID) {
+        None => query.after.unwrap_or_default(),
+        Some(value) => value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Problem::bad_request("Last-Event-ID: it is the number of an event"))?,
+    };
+    let reader = reader(&api, id, after).await?;
+    let stream = stream::unfold(reader, |mut reader| async move {
+        let next = reader.next().await?;
+        Some((Ok::<_, Infallible>(sse(next)), reader))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
+
+fn sse(next: Next) -> Event {
+    match next {
+        Next::Gap { from, to } => Event::default().event("gap").data(json!({"from": from, "to": to}).to_string()),
+        Next::Event(event) => {
+            let value = serde_json::to_value(&*event).unwrap_or_default();
+            let kind = value.get("kind").and_then(|kind| kind.as_str()).unwrap_or("event");
+            // A kind comes from a closed set or, kept verbatim, from a container: no line breaks in a field.
+            let kind: String = kind.chars().filter(|c| !c.is_control()).take(64).collect();
+            Event::default().id(event.seq.to_string()).event(kind).data(value.to_string())
+        }
+    }
+}
+
+/// Whether to stay.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LogsQuery {
+    /// Wait for more until the session ends.
+    #[serde(default)]
+    #[param(default = false)]
+    follow: bool,
+}
+
+/// Read a session's transcript as text
+#[utoipa::path(get, path = "/sessions/{id}/logs", tag = "sessions",
+    params(("id" = String, Path, description = "The session"), LogsQuery),
+    responses(
+        (status = 200, body = String, content_type = "text/plain; charset=utf-8"),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn logs(
+    State(api): State<Api>,
+    Path(id): Path<SessionId>,
+    Query(query): Query<LogsQuery>,
+) -> Result<Response, Problem> {
+    let mut reader = reader(&api, id, 0).await?;
+    if !query.follow {
+        // As if it ended where it is now.
+        let last = reader.store.last_event(&reader.id).await?;
+        return Ok(text(transcript(reader, Some(last))));
+    }
+    reader.over = false;
+    Ok(text(transcript(reader, None)))
+}
+
+fn transcript(reader: Reader, until: Option<u64>) -> impl Stream<Item = Result<String, Infallible>> {
+    let transcript = Transcript::new(Style::PLAIN, false);
+    stream::unfold((reader, transcript), move |(mut reader, mut transcript)| async move {
+        if until.is_some_and(|last| reader.cursor >= last) {
+            return None;
+        }
+        let text = match reader.next().await? {
+            Next::Event(event) => transcript.render(&event),
+            Next::Gap { from, to } => format!("[events {from} to {to} are no longer stored]\n"),
+        };
+        Some((Ok(text), (reader, transcript)))
+    })
+}
+
+fn text(stream: impl Stream<Item = Result<String, Infallible>> + Send + 'static) -> Response {
+    let mut response = Body::from_stream(stream).into_response();
+    let media = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    response
+}

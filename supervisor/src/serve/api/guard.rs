@@ -1,0 +1,178 @@
+//! Who may call: nobody's web page, and only who has the token where one is set.
+//!
+//! A page in a browser on this machine can send requests to loopback. What it cannot do is choose the `Host` header (so a
+//! name that was pointed at 127.0.0.1 is seen), hide its `Origin`, or send JSON without asking first (see
+//! [`super::extract::Json`]).
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+use super::problem::Problem;
+
+/// How a request came in; the listener puts it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// By TCP, from this address.
+    Tcp(std::net::SocketAddr),
+    /// By the unix socket, from this user: file permissions have let it in.
+    Unix(u32),
+}
+
+impl Peer {
+    /// In words, for the audit log.
+    pub fn actor(&self) -> String {
+        match self {
+            Self::Tcp(address) => format!("api {address}"),
+            Self::Unix(uid) => format!("socket uid {uid}"),
+        }
+    }
+}
+
+/// What is asked of callers by TCP.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    /// The token that they must have.
+    pub token: Option<Arc<SecretString>>,
+}
+
+/// Lets a request through, or refuses it.
+pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let mut response = match judge(&guard, request.extensions().get::<Peer>(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn judge(guard: &Guard, peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), Problem> {
+    match peer {
+        Some(Peer::Unix(_)) => return Ok(()),
+        Some(Peer::Tcp(_)) => {}
+        None => return Err(Problem::forbidden("the request came by no listener of ours")),
+    }
+    let host = one(headers, &header::HOST)?;
+    if let Some(origin) = one(headers, &header::ORIGIN)?
+        && !host.is_some_and(|host| same_origin(origin, host))
+    {
+        return Err(Problem::forbidden(format!("pages of {origin} may not use this API")));
+    }
+    match &guard.token {
+        None if host.is_some_and(is_loopback_name) => Ok(()),
+        None => Err(Problem::forbidden(format!(
+            "the Host header must be a loopback name such as localhost, not `{}`",
+            host.unwrap_or_default()
+        ))),
+        Some(token) => {
+            let given = one(headers, &header::AUTHORIZATION)?.and_then(|value| value.split_once(' '));
+            match given {
+                Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") && same(given.trim(), token) => Ok(()),
+                Some(_) | None => Err(Problem::unauthorized("send `Authorization: Bearer TOKEN`")),
+            }
+        }
+    }
+}
+
+fn one<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    match (value.to_str(), values.next()) {
+        (Ok(value), None) => Ok(Some(value)),
+        (Err(_), _) | (_, Some(_)) => {
+            Err(Problem::bad_request(format!("the header {name} must be there once, as text")))
+        }
+    }
+}
+
+/// Takes the same time wherever two texts of one length begin to differ.
+fn same(given: &str, token: &SecretString) -> bool {
+    given.as_bytes().ct_eq(token.expose_secret().as_bytes()).into()
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        Some(_) | None => host,
+    }
+}
+
+/// `localhost` and what is below it (RFC 6761 section 6.3), and the loopback addresses.
+fn is_loopback_name(host: &str) -> bool {
+    let name = without_port(host);
+    let lower = name.to_ascii_lowercase();
+    if lower == "localhost" || lower.ends_with(".localhost") {
+        return true;
+    }
+    let address = lower.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&lower);
+    address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn same_origin(origin: &str, host: &str) -> bool {
+    ["http://", "https://"]
+        .iter()
+        .filter_map(|scheme| origin.strip_prefix(scheme))
+        .any(|rest| rest.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(token: Option<&str>, headers: &[(&'static str, &str)]) -> u16 {
+        let guard = Guard { token: token.map(|token| Arc::new(SecretString::from(token))) };
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let peer = Peer::Tcp(([127, 0, 0, 1], 9).into());
+        judge(&guard, Some(&peer), &map).map_or_else(|problem| problem.into_response().status().as_u16(), |()| 200)
+    }
+
+    #[test]
+    fn only_loopback_names_and_own_pages() {
+        for good in [
+            "localhost",
+            "localhost:55765",
+            "127.0.0.1:55765",
+            "[::1]:55765",
+            "[::1]",
+            "panel.localhost:1",
+            "127.8.8.8",
+        ] {
+            assert_eq!(verdict(None, &[("host", good)]), 200, "{good}");
+        }
+        for bad in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:55765",
+            "",
+            "evil:1@localhost",
+        ] {
+            assert_eq!(verdict(None, &[("host", bad)]), 403, "{bad}");
+        }
+        assert_eq!(verdict(None, &[]), 403);
+        assert_eq!(verdict(None, &[("host", "localhost"), ("host", "localhost")]), 400);
+        assert_eq!(verdict(None, &[("host", "localhost:1"), ("origin", "http://localhost:1")]), 200);
+        for origin in ["http://evil.example", "null", "http://localhost:2"] {
+            assert_eq!(verdict(None, &[("host", "localhost:1"), ("origin", origin)]), 403, "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_asked_for_where_one_is_set() {
+        let host = ("host", "box.example:55765");
+        assert_eq!(verdict(Some("s3"), &[host]), 401);
+        assert_eq!(verdict(Some("s3"), &[host, ("authorization", "Bearer s4")]), 401);
+        assert_eq!(verdict(Some("s3"), &[host, ("authorization", "Basic s3")]), 401);
+        assert_eq!(verdict(Some("s3"), &[host, ("authorization", "bearer s3")]), 200);
+    }
+}

@@ -1,0 +1,123 @@
+//! Errors as RFC 9457 problem documents.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::session::driver::chain;
+
+/// The media type of a problem document (RFC 9457 section 3).
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// An error as clients see it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Which kind of problem: a stable name for programs.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:aigo:problem:not-found")]
+    kind: String,
+    /// The kind in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// This very problem, and what to do about it.
+    detail: String,
+    /// What is wrong with the request, field by field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Which, as a JSON pointer (RFC 6901); empty for the whole document.
+    #[schema(example = "/limits/cpus")]
+    pub pointer: String,
+    /// What.
+    pub detail: String,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $status:ident, $slug:literal, $title:literal;)*) => {
+        $($(#[$doc])* pub fn $name(detail: impl Into<String>) -> Self {
+            Self::new(StatusCode::$status, $slug, $title, detail.into())
+        })*
+    };
+}
+
+impl Problem {
+    fn new(status: StatusCode, slug: &str, title: &'static str, detail: String) -> Self {
+        Self { kind: format!("urn:aigo:problem:{slug}"), title, status: status.as_u16(), detail, errors: Vec::new() }
+    }
+
+    kinds! {
+        /// The request cannot be understood.
+        bad_request = BAD_REQUEST, "bad-request", "The request cannot be understood";
+        /// No token, or a wrong one.
+        unauthorized = UNAUTHORIZED, "unauthorized", "A token is needed";
+        /// Not from there, or policy says no.
+        forbidden = FORBIDDEN, "forbidden", "Not allowed";
+        /// There is no such thing.
+        not_found = NOT_FOUND, "not-found", "Not found";
+        /// It is in another state.
+        conflict = CONFLICT, "conflict", "Not in this state";
+        /// The body is too large.
+        too_large = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
+        /// The body is not JSON.
+        not_json = UNSUPPORTED_MEDIA_TYPE, "not-json", "The body must be JSON";
+        /// The body took too long.
+        too_slow = REQUEST_TIMEOUT, "too-slow", "The body took too long";
+        /// It can be read, and asks for what is not possible.
+        unprocessable = UNPROCESSABLE_ENTITY, "unprocessable", "This cannot be done as asked";
+        /// There is no room now.
+        busy = SERVICE_UNAVAILABLE, "busy", "Not now";
+        /// Something outside is missing: the engine, the disk.
+        unavailable = SERVICE_UNAVAILABLE, "unavailable", "Something that this needs is not available";
+        /// A fault of ours.
+        internal = INTERNAL_SERVER_ERROR, "internal", "aigo failed";
+    }
+
+    /// With another status.
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status.as_u16();
+        self
+    }
+
+    /// With the fields that are wrong.
+    pub fn with(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// Something outside failed.
+    pub fn from_outside(error: &dyn std::error::Error) -> Self {
+        Self::unavailable(chain(error))
+    }
+}
+
+impl From<crate::store::StoreError> for Problem {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::from_outside(&error)
+    }
+}
+
+impl From<crate::engine::EngineError> for Problem {
+    fn from(error: crate::engine::EngineError) -> Self {
+        Self::from_outside(&error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Plain texts and numbers: encoding them cannot fail.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

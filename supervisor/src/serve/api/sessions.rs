@@ -1,0 +1,246 @@
+//! Sessions: started, listed, steered, ended.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::extract::{Json, OptionalJson, Path, Query};
+use super::guard::Peer;
+use super::problem::{FieldError, Problem};
+use super::wire::{Close, NewMessage, Page, Sent, Session};
+use super::{Api, PREFIX};
+use crate::door::Refused;
+use crate::request::wire::NewSession;
+use crate::serve::manager::StartError;
+use crate::session::SessionId;
+use crate::session::control::Request;
+use crate::session::status::Status;
+use crate::store::{Decision, NewAudit, SessionPage, SessionRow};
+
+/// Items of a page unless something else is asked for, and the most that can be.
+const PAGE: usize = 50;
+const MAX_PAGE: usize = 500;
+
+/// Which sessions, and which page of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Only those with this status.
+    #[param(inline)]
+    pub(super) status: Option<Status>,
+    /// Only those of this agent.
+    pub(super) agent: Option<String>,
+    /// Items of a page.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    pub(super) limit: Option<usize>,
+    /// What the page before said.
+    pub(super) cursor: Option<String>,
+}
+
+impl ListQuery {
+    pub(super) async fn rows(self, api: &Api) -> Result<Page<SessionRow>, Problem> {
+        let limit = self.limit.unwrap_or(PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(Problem::bad_request(format!("limit: from 1 to {MAX_PAGE}")));
+        }
+        let after = match self.cursor {
+            None => None,
+            Some(text) => Some(
+                text.parse::<SessionId>()
+                    .map_err(|_| Problem::bad_request("cursor: give the nextCursor of the page before"))?,
+            ),
+        };
+        let page = SessionPage { status: self.status, principal: self.agent, after, limit: limit + 1 };
+        let mut items = api.manager.store.session_page(page).await?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = items.last().filter(|_| more).map(|row| row.id.to_string());
+        Ok(Page { items, next_cursor })
+    }
+}
+
+/// List sessions, newest first
+#[utoipa::path(get, path = "/sessions", tag = "sessions", params(ListQuery),
+    responses((status = 200, body = Page<Session>), (status = 400, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(query): Query<ListQuery>,
+) -> Result<axum::Json<Page<Session>>, Problem> {
+    let page = query.rows(&api).await?;
+    let items = page.items.into_iter().map(Session::from).collect();
+    Ok(axum::Json(Page { items, next_cursor: page.next_cursor }))
+}
+
+/// Start a session
+#[utoipa::path(post, path = "/sessions", tag = "sessions", request_body = NewSession,
+    responses(
+        (status = 201, body = Session, headers(("location" = String, description = "Where it can be watched"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"),
+        (status = 415, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn create(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    Json(new): Json<NewSession>,
+) -> Result<Response, Problem> {
+    let request = new.into_request().map_err(|bad| {
+        let fields = bad.into_iter().map(|bad| FieldError { pointer: bad.pointer.to_owned(), detail: bad.detail });
+        Problem::unprocessable("some fields cannot be as they are").with(fields.collect())
+    })?;
+    let id = api.manager.start(request, peer.actor()).await.map_err(refused)?;
+    let row = find(&api, &id).await?;
+    let mut headers = HeaderMap::new();
+    if let Ok(location) = HeaderValue::try_from(format!("{PREFIX}/sessions/{id}")) {
+        headers.insert(header::LOCATION, location);
+    }
+    Ok((StatusCode::CREATED, headers, axum::Json(Session::from(row))).into_response())
+}
+
+fn refused(error: StartError) -> Problem {
+    let detail = crate::session::driver::chain(&error);
+    match error {
+        StartError::Refused(Refused::Denied(denied)) => {
+            let fields = denied.reasons.into_iter().map(|detail| FieldError { pointer: String::new(), detail });
+            Problem::forbidden("policy does not allow it").with(fields.collect())
+        }
+        StartError::Refused(Refused::Access(_)) => Problem::unavailable(detail),
+        StartError::Refused(Refused::Folder(_) | Refused::Script(_) | Refused::Record(_) | Refused::Cpus { .. }) => {
+            Problem::unprocessable(detail)
+        }
+        StartError::Engine(_) | StartError::Launch(_) => Problem::unavailable(detail),
+        StartError::TooMany => Problem::busy(detail),
+    }
+}
+
+pub(super) async fn find(api: &Api, id: &SessionId) -> Result<SessionRow, Problem> {
+    let row = api.manager.session(id).await?;
+    row.ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
+}
+
+/// Show a session
+#[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "The session")),
+    responses((status = 200, body = Session), (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn show(State(api): State<Api>, Path(id): Path<SessionId>) -> Result<axum::Json<Session>, Problem> {
+    Ok(axum::Json(find(&api, &id).await?.into()))
+}
+
+/// Send a message to a running session
+#[utoipa::path(post, path = "/sessions/{id}/messages", tag = "sessions", request_body = NewMessage,
+    params(("id" = String, Path, description = "The session")),
+    responses(
+        (status = 202, body = Sent),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"),
+        (status = 415, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn message(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<SessionId>,
+    Json(message): Json<NewMessage>,
+) -> Result<Response, Problem> {
+    if message.text.trim().is_empty() {
+        let errors = vec![FieldError { pointer: "/text".into(), detail: "it is empty".into() }];
+        return Err(Problem::unprocessable("some fields cannot be as they are").with(errors));
+    }
+    let sent = ask(&api, &peer, &id, "session.message", Request::Message { text: message.text }).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(Sent { id: sent.unwrap_or_default() })).into_response())
+}
+
+/// Stop the current turn; the session goes on
+#[utoipa::path(post, path = "/sessions/{id}/interrupt", tag = "sessions", params(("id" = String, Path, description = "The session")),
+    responses(
+        (status = 202, description = "The agent is told"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn interrupt(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<SessionId>,
+) -> Result<StatusCode, Problem> {
+    ask(&api, &peer, &id, "session.interrupt", Request::Interrupt {}).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// End a session gracefully
+#[utoipa::path(post, path = "/sessions/{id}/close", tag = "sessions", params(("id" = String, Path, description = "The session")),
+    request_body(content = Option<Close>),
+    responses(
+        (status = 202, description = "It is ending"),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 415, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn close(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<SessionId>,
+    OptionalJson(close): OptionalJson<Option<Close>>,
+) -> Result<StatusCode, Problem> {
+    let grace = close.unwrap_or_default().grace_secs;
+    if grace.is_some_and(|secs| secs > 86_400) {
+        let errors = vec![FieldError { pointer: "/graceSecs".into(), detail: "at most a day".into() }];
+        return Err(Problem::unprocessable("some fields cannot be as they are").with(errors));
+    }
+    let grace_ms = grace.map_or(u64::MAX, |secs| u64::from(secs) * 1000);
+    ask(&api, &peer, &id, "session.close", Request::Close { grace_ms, by: peer.actor() }).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Kill a session
+#[utoipa::path(post, path = "/sessions/{id}/cancel", tag = "sessions", params(("id" = String, Path, description = "The session")),
+    responses(
+        (status = 202, description = "It is being killed"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<SessionId>,
+) -> Result<StatusCode, Problem> {
+    ask(&api, &peer, &id, "session.cancel", Request::Cancel { by: peer.actor() }).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Asks the session's owner, and writes it into the audit log.
+async fn ask(
+    api: &Api,
+    peer: &Peer,
+    id: &SessionId,
+    action: &'static str,
+    request: Request,
+) -> Result<Option<String>, Problem> {
+    let row = find(api, id).await?;
+    let outcome = if row.ended_at.is_some() {
+        Err(format!("session {id} has ended"))
+    } else {
+        match api.manager.ask(&row, request).await {
+            Ok(answer) => match answer.error {
+                Some(error) => Err(error),
+                None => Ok(answer.id),
+            },
+            Err(error) => Err(crate::session::driver::chain(&error)),
+        }
+    };
+    let (decision, reasons) = match &outcome {
+        Ok(_) => (Decision::Allowed, Vec::new()),
+        Err(why) => (Decision::Denied, vec![why.clone()]),
+    };
+    api.manager.audit(NewAudit { actor: peer.actor(), action, session: Some(id.clone()), decision, reasons }).await;
+    outcome.map_err(Problem::conflict)
+}

@@ -1,0 +1,169 @@
+//! Where the daemon listens: TCP for the API, a unix socket for the CLI. Every connection is bounded in number, in the
+//! size of its head, and in the time that a slow client may take.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::api::guard::Peer;
+use crate::stall::StallGuard;
+
+/// Connections at once on each listener. Further ones wait in the listen queue until one ends, which an idle one does
+/// after [`HEAD_TIME`].
+const CONNECTIONS: usize = 2048;
+/// How long a client may take from connecting, or from the answer before, to the end of a request's head.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long a client may leave bytes unread.
+const WRITE_STALL: Duration = Duration::from_secs(30);
+/// Bytes of a request's head.
+const HEAD_BYTES: usize = 32 << 10;
+/// Headers of a request.
+const HEADERS: usize = 64;
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves connections until told to stop, then lets the running requests end.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// What is served.
+    pub router: Router,
+    /// Cancelled at the end.
+    pub stopping: CancellationToken,
+    /// Every connection.
+    pub tasks: TaskTracker,
+}
+
+impl Listen {
+    /// Accepts by TCP.
+    pub async fn tcp(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                () = self.stopping.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    // Small events must leave at once. A socket that cannot be set is dead already.
+                    let _ = stream.set_nodelay(true);
+                    let serving = self.clone().serve(stream, Peer::Tcp(address));
+                    self.tasks.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    }
+
+    /// Accepts by the unix socket.
+    pub async fn unix(self, listener: UnixListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                () = self.stopping.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    // Whoever left before we could ask is nobody; the connection ends by itself.
+                    let uid = stream.peer_cred().map_or(u32::MAX, |cred| cred.uid());
+                    let serving = self.clone().serve(stream, Peer::Unix(uid));
+                    self.tasks.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    }
+
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, peer: Peer) {
+        let Self { router, stopping, tasks: _ } = self;
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_headers(HEADERS)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(StallGuard::new(stream, WRITE_STALL)), service);
+        tokio::pin!(connection);
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                () = stopping.cancelled(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!("connection ended: {error}");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn pause_after(error: &io::Error) {
+    tracing::warn!("cannot accept a connection: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// The unix socket, removed when this is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Listens at `path`, for the user (and group) that `mode` says. The caller holds the daemon's lock: a socket that
+    /// lies there is of one that has ended.
+    ///
+    /// # Errors
+    /// When it cannot be made, or something else lies there.
+    pub fn bind(path: &Path, mode: u32) -> io::Result<(Self, UnixListener)> {
+        match path.symlink_metadata() {
+            Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path)?,
+            Ok(_) => {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket lies there"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let listener = UnixListener::bind(path)?;
+        let socket = Self { path: path.to_owned() };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        Ok((socket, listener))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,161 @@
+//! The sessions of this daemon: started here, reached from here, and left running when it stops.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::engine::EngineSlot;
+use crate::dirs::DataDir;
+use crate::door::{self, Door, Refused};
+use crate::engine::EngineError;
+use crate::request::SessionRequest;
+use crate::session::SessionId;
+use crate::session::control::{Answer, ControlError, Request, ask};
+use crate::session::launch::{LaunchError, Launcher, Remote, Session};
+use crate::store::{Decision, NewAudit, SessionRow, Store, StoreError};
+
+/// Sessions at once, whatever else is configured: far above what a host bears, so that a loop of requests ends here.
+const MAX_SESSIONS: usize = 1000;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Manager {
+    /// The store.
+    pub store: Store,
+    /// The data directory.
+    pub dirs: DataDir,
+    /// Marks this data directory's objects on the engine.
+    pub instance: Arc<str>,
+    /// The engine, whenever it answers.
+    pub engine: EngineSlot,
+    /// Judges requests.
+    pub door: Door,
+    live: Mutex<HashMap<SessionId, Live>>,
+    tasks: TaskTracker,
+}
+
+#[derive(Clone, Debug)]
+struct Live {
+    remote: Remote,
+    latest: watch::Receiver<u64>,
+}
+
+/// Why a session was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It was judged.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The engine does not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It could not begin.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// There are too many.
+    #[error("{MAX_SESSIONS} sessions run already")]
+    TooMany,
+}
+
+impl Manager {
+    /// Without any session yet.
+    pub fn new(store: Store, dirs: DataDir, instance: Arc<str>, engine: EngineSlot, door: Door) -> Self {
+        Self { store, dirs, instance, engine, door, live: Mutex::default(), tasks: TaskTracker::new() }
+    }
+
+    /// Starts a session, for `actor`.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(self: &Arc<Self>, request: SessionRequest, actor: String) -> Result<SessionId, StartError> {
+        let started = self.try_start(request).await;
+        let (session, decision, reasons) = match &started {
+            Ok(id) => (Some(id.clone()), Decision::Allowed, Vec::new()),
+            Err(StartError::Refused(Refused::Denied(denied))) => (None, Decision::Denied, denied.reasons.clone()),
+            Err(error) => (None, Decision::Denied, vec![crate::session::driver::chain(error)]),
+        };
+        self.audit(NewAudit { actor, action: "session.create", session, decision, reasons }).await;
+        started
+    }
+
+    async fn try_start(self: &Arc<Self>, request: SessionRequest) -> Result<SessionId, StartError> {
+        if self.lock().len() >= MAX_SESSIONS {
+            return Err(StartError::TooMany);
+        }
+        // What can be told without the engine is told first.
+        let door = self.door.clone();
+        let judged = request.clone();
+        // Looks at folders, which may lie on a slow file system.
+        let judged = tokio::task::spawn_blocking(move || door.judge(judged).map(drop)).await;
+        judged.unwrap_or(Ok(()))?;
+        let (engine, info) = self.engine.get().await?;
+        let request = door::fit(request, &info)?;
+        let admitted = self.door.judge(request)?;
+        let launcher = Launcher {
+            engine,
+            store: self.store.clone(),
+            dirs: self.dirs.clone(),
+            instance: Arc::clone(&self.instance),
+        };
+        let session = launcher.launch(admitted.permit, admitted.upstream).await?;
+        let id = session.id.clone();
+        self.keep(session);
+        Ok(id)
+    }
+
+    /// Owns a session until its end.
+    fn keep(self: &Arc<Self>, mut session: Session) {
+        let id = session.id.clone();
+        let live = Live { remote: session.remote(), latest: session.latest.clone() };
+        self.lock().insert(id.clone(), live);
+        let manager = Arc::clone(self);
+        self.tasks.spawn(async move {
+            session.ended().await;
+            manager.lock().remove(&id);
+        });
+    }
+
+    /// Asks the owner of a session for something: here, or in another process.
+    ///
+    /// # Errors
+    /// When nobody owns it any more.
+    pub async fn ask(&self, row: &SessionRow, request: Request) -> Result<Answer, ControlError> {
+        let here = self.lock().get(&row.id).map(|live| live.remote.clone());
+        match here {
+            Some(remote) => Ok(remote.ask(request).await),
+            None => ask(&self.dirs.session(&row.id).control_socket(), &request).await,
+        }
+    }
+
+    /// Wakes when the session has new events; none for sessions of other processes.
+    pub fn latest(&self, id: &SessionId) -> Option<watch::Receiver<u64>> {
+        self.lock().get(id).map(|live| live.latest.clone())
+    }
+
+    /// How many sessions this daemon owns.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Writes a line of the audit log. A log that cannot be written is said, and stops nothing: it holds no state.
+    pub async fn audit(&self, line: NewAudit) {
+        if let Err(error) = self.store.audit(line).await {
+            tracing::error!("the audit log cannot be written: {}", crate::session::driver::chain(&error));
+        }
+    }
+
+    /// One session.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, StoreError> {
+        self.store.session(id).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {
+        // Nothing is half done under it: a map's own operations.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,16 @@
+-- What a service has to know of its sessions after a restart, and who asked it for what.
+ALTER TABLE sessions ADD COLUMN principal TEXT NOT NULL DEFAULT 'default';
+-- JSON: what was asked for, while the session lives.
+ALTER TABLE sessions ADD COLUMN request TEXT;
+
+CREATE INDEX sessions_by_age ON sessions (created_at, id);
+
+CREATE TABLE audit (
+    id       INTEGER PRIMARY KEY,
+    at       TEXT NOT NULL,
+    actor    TEXT NOT NULL,
+    action   TEXT NOT NULL,
+    session  TEXT,
+    decision TEXT NOT NULL,
+    reasons  TEXT NOT NULL
+);
