@@ -50,7 +50,7 @@ impl Check {
 }
 
 /// All checks, in their order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Report {
     pub checks: Vec<Check>,

@@ -25,7 +25,7 @@ const MAX_SECS: u64 = 366 * 24 * 3600;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewSession {
     /// The user's folder, an absolute path on the supervisor's host.
-    #[schema(value_type = String, example = "/home/me/my-project")]
+    #[schema(value_type = String, pattern = "^/", example = "/home/me/my-project")]
     pub workspace: PathBuf,
     /// The agent may only read it.
     #[serde(default)]
@@ -84,7 +84,7 @@ pub struct NewSession {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewMount {
     /// The host's folder.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^/")]
     pub host_path: PathBuf,
     /// Its name under `/workspace/extra`.
     pub name: String,
@@ -176,13 +176,13 @@ pub enum NewModel {
     /// The same, and the traffic is kept in a file, credentials scrubbed.
     Record {
         /// A file on the supervisor's host.
-        #[schema(value_type = String)]
+        #[schema(value_type = String, pattern = "^/")]
         file: PathBuf,
     },
     /// A recording or a script.
     Replay {
         /// A file on the supervisor's host.
-        #[schema(value_type = String)]
+        #[schema(value_type = String, pattern = "^/")]
         file: PathBuf,
     },
 }

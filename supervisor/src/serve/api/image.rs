@@ -63,6 +63,7 @@ pub(super) struct ImageState {
     responses(
         (status = 200, body = ImageState),
         (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn status(
@@ -70,7 +71,7 @@ pub(super) async fn status(
     Query(query): Query<StatusQuery>,
 ) -> Result<axum::Json<ImageState>, Problem> {
     let tag = query.image_tag.unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
-    image_name::check(&tag).map_err(|error| Problem::bad_request(error.to_string()))?;
+    image_name::check(&tag).map_err(|error| Problem::unprocessable(error.to_string()))?;
     let (engine, _) = api.manager.engine.get().await?;
     let status = image::status(&*engine, &tag).await?;
     let building = api.builds.running().iter().any(|build| build.tag == tag);

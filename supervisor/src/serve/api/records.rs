@@ -38,7 +38,8 @@ pub(super) struct AuditQuery {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// What the page before said.
-    cursor: Option<u64>,
+    #[param(minimum = 0, maximum = 9223372036854775807i64)]
+    cursor: Option<i64>,
 }
 
 /// List who asked for what and what was decided, newest first
@@ -52,7 +53,9 @@ pub(super) async fn audit_log(
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Problem::bad_request(format!("limit: from 1 to {MAX_PAGE}")));
     }
-    let mut rows = api.manager.store.audit_log(query.cursor, limit + 1).await?;
+    let cursor = query.cursor.map(u64::try_from).transpose();
+    let cursor = cursor.map_err(|_| Problem::bad_request("cursor: give the nextCursor of the page before"))?;
+    let mut rows = api.manager.store.audit_log(cursor, limit + 1).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next_cursor = rows.last().filter(|_| more).map(|row| row.id.to_string());

@@ -38,6 +38,7 @@ pub(super) struct ListQuery {
     #[param(minimum = 1, maximum = 500, default = 50)]
     pub(super) limit: Option<usize>,
     /// What the page before said.
+    #[param(pattern = "^[0-9a-f]{12}$")]
     pub(super) cursor: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::problem::Problem;
-use crate::doctor::{self, Report, Subject};
+use crate::doctor::{self, Check, Subject};
 use crate::request::DEFAULT_IMAGE;
 
 /// Which engine answers.
@@ -66,8 +66,8 @@ pub(super) async fn runtime(State(api): State<Api>) -> axum::Json<Runtime> {
 }
 
 /// Check everything that can break a first run
-#[utoipa::path(get, path = "/doctor", tag = "system", responses((status = 200, body = Report)))]
-pub(super) async fn doctor(State(api): State<Api>) -> axum::Json<Report> {
+#[utoipa::path(get, path = "/doctor", tag = "system", responses((status = 200, body = Vec<Check>)))]
+pub(super) async fn doctor(State(api): State<Api>) -> axum::Json<Vec<Check>> {
     let subject = Subject {
         engine: api.manager.engine.get().await.map(|(engine, _)| engine),
         dirs: Ok(api.manager.dirs.clone()),
@@ -77,7 +77,7 @@ pub(super) async fn doctor(State(api): State<Api>) -> axum::Json<Report> {
     let cancel = CancellationToken::new();
     // A client that leaves stops the checks; what they made is removed by the next ones.
     let _guard = cancel.clone().drop_guard();
-    axum::Json(doctor::run(&subject, &|name| std::env::var_os(name), &cancel).await)
+    axum::Json(doctor::run(&subject, &|name| std::env::var_os(name), &cancel).await.checks)
 }
 
 /// Tell that the service runs
