@@ -35,7 +35,9 @@ pub async fn main() -> Exit {
             return Exit::Usage;
         }
     };
-    let log = log::Log::start(args.global.verbose);
+    // The service's log is as it is configured.
+    let verbose = args.global.verbose;
+    let log = (!matches!(args.command, Command::Serve(_))).then(|| log::Log::start(verbose));
     let style = show::style::Style::resolve(args.global.color);
     let done = dispatch(args).await;
     log.finish();

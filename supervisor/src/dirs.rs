@@ -94,11 +94,6 @@ impl DataDir {
         self.root.join("daemon.lock")
     }
 
-    /// Where the daemon listens for the CLI.
-    pub fn socket(&self) -> PathBuf {
-        self.root.join("api.sock")
-    }
-
     /// Logs of image builds.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")

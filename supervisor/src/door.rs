@@ -12,7 +12,7 @@ use crate::engine::EngineInfo;
 use crate::policy::{self, Denied, Facts, Permit};
 use crate::proxy::{
     AccessError, CredentialKind, LiveUpstream, ModelAccess, RecordError, Recorder, ReplaySpeed, Script, ScriptError,
-    TlsRoots, Upstream,
+    TlsRoots, Upstream, UpstreamUrl,
 };
 use crate::request::{DEFAULT_CPUS, ModelSource, SessionRequest};
 use crate::units::MilliCpus;
@@ -23,6 +23,8 @@ use crate::workspace::facts::{FolderError, FolderFacts};
 pub struct Door {
     /// Our own folders: never mounted.
     pub own_folders: Vec<PathBuf>,
+    /// The upstream, if it is not to be what `ANTHROPIC_BASE_URL` says.
+    pub upstream: Option<UpstreamUrl>,
     /// Plain http to an upstream beyond loopback was allowed by name.
     pub allow_plain_http: bool,
 }
@@ -88,6 +90,10 @@ impl Door {
             // Only an agent that talks to a model needs one; others get it if it is there.
             Err(_) if !request.agent.needs_model() => return Ok(None),
             Err(error) => return Err(error.into()),
+        };
+        let access = match &self.upstream {
+            Some(url) => access.with_url(url.clone()),
+            None => access,
         };
         let live = LiveUpstream { access, roots: TlsRoots::Native };
         Ok(Some(match &request.model {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use nix::unistd::Gid;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -48,13 +49,15 @@ pub struct Options {
     pub socket: PathBuf,
     /// Its permissions.
     pub socket_mode: u32,
+    /// The group that it belongs to, if not the service's.
+    pub socket_group: Option<Gid>,
 }
 
 /// Why the daemon does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Anybody on the network could use it.
-    #[error("{0} can be reached by others: set a token with --token-file, or listen on 127.0.0.1")]
+    #[error("{0} can be reached by others: set a token with `token-file`, or listen on 127.0.0.1")]
     NeedsToken(SocketAddr),
     /// Another one does.
     #[error(transparent)]
@@ -106,7 +109,7 @@ impl Daemon {
         let tcp = |source| ServeError::Tcp { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(tcp)?;
         let address = listener.local_addr().map_err(tcp)?;
-        let (socket, unix) = Socket::bind(&options.socket, options.socket_mode)
+        let (socket, unix) = Socket::bind(&options.socket, options.socket_mode, options.socket_group)
             .map_err(|source| ServeError::Socket { path: options.socket.clone(), source })?;
         let stopping = CancellationToken::new();
         let manager = Arc::new(manager);

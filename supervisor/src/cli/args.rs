@@ -1,9 +1,9 @@
 //! The flags, typed. Values are checked here, so that an error names the flag, the value and what is allowed.
 
 pub mod config;
+pub mod serve;
 pub mod service;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ pub enum Command {
         command: ImageCommand,
     },
     /// Own sessions as a service, with an HTTP API, until stopped
-    Serve(ServeArgs),
+    Serve(serve::ServeArgs),
     /// Check everything that can break a first run, and say how to mend it
     Doctor(DoctorArgs),
     /// Check and show the configuration of the service
@@ -321,31 +321,6 @@ pub struct SendArgs {
     #[arg(long)]
     pub json: bool,
 }
-
-/// `aigo serve`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
-    aigo serve\n  \
-    aigo serve --listen 127.0.0.1:8000\n  \
-    aigo serve --listen 0.0.0.0:55765 --token-file /etc/aigo/token\n\n\
-    The credential comes from the environment, as for `aigo run`. SIGTERM and Ctrl-C stop the service; sessions run on.")]
-pub struct ServeArgs {
-    /// Where the API listens; off loopback it needs a token
-    #[arg(short, long, value_name = "ADDRESS:PORT", default_value = DEFAULT_LISTEN)]
-    pub listen: SocketAddr,
-    /// A file with the token that callers by TCP must send
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// The unix socket for the CLI [default: api.sock in the data directory]
-    #[arg(long, value_name = "PATH")]
-    pub socket: Option<PathBuf>,
-    /// Allow an ANTHROPIC_BASE_URL with plain http beyond loopback
-    #[arg(long)]
-    pub allow_plain_http: bool,
-}
-
-/// Where the API listens if nothing else is said.
-pub const DEFAULT_LISTEN: &str = "127.0.0.1:55765";
 
 /// `aigo image …`.
 #[derive(Debug, Subcommand)]

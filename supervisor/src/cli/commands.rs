@@ -8,5 +8,5 @@ pub mod image;
 pub mod logs;
 pub mod ps;
 pub mod run;
-pub mod service;
 pub mod serve;
+pub mod service;

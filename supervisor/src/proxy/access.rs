@@ -150,6 +150,12 @@ impl ModelAccess {
         Ok(Self { url, credential })
     }
 
+    /// The same credential for another upstream.
+    #[must_use]
+    pub fn with_url(self, url: UpstreamUrl) -> Self {
+        Self { url, ..self }
+    }
+
     /// The upstream.
     pub fn url(&self) -> &UpstreamUrl {
         &self.url

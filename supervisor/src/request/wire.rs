@@ -1,6 +1,7 @@
 //! A request as JSON: what the API takes, what the CLI sends to a daemon, and what the store keeps of a session.
 //!
-//! Every field but the workspace has a default; unknown ones are errors. Numbers carry their unit in their name.
+//! Every field but the workspace may be left out; what then holds is the service's configuration. Unknown fields are
+//! errors. Numbers carry their unit in their name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,15 +11,17 @@ use ipc_protocol::config::CommandOutput;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    AgentRequest, ClaudeRequest, DEFAULT_CPUS, DEFAULT_IMAGE, DEFAULT_MEMORY, DEFAULT_PIDS, DEFAULT_PROXY_PORT,
-    DEFAULT_TIMEOUT, Limits, ModelSource, MountRequest, RunAs, SessionRequest,
-};
+use super::{AgentRequest, ClaudeRequest, Limits, ModelSource, MountRequest, RunAs, SessionRequest};
+use crate::config::SessionDefaults;
 use crate::session::machine::Graces;
 use crate::units::MilliCpus;
 
-/// Longest time that can be asked for, in seconds: a year.
+/// Longest time that can be asked for, in seconds: a leap year.
 const MAX_SECS: u64 = 366 * 24 * 3600;
+/// Longest grace, in milliseconds: a day.
+const MAX_GRACE_MS: u64 = 24 * 3600 * 1000;
+/// Folders that can be mounted.
+const MAX_MOUNTS: usize = 64;
 
 /// A session to be started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -38,14 +41,14 @@ pub struct NewSession {
     #[schema(max_items = 64)]
     pub mounts: Vec<NewMount>,
     /// The image.
-    #[serde(default = "default_image")]
-    #[schema(default = "aigo-agent-runner:latest")]
-    pub image: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "aigo-agent-runner:latest")]
+    pub image: Option<String>,
     /// What runs in the container.
     #[serde(default)]
     pub program: Program,
     /// The first message; needed unless `keepOpen`, or the program takes none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// The session stays open for more messages after the first is answered.
     #[serde(default)]
@@ -54,13 +57,13 @@ pub struct NewSession {
     #[serde(default)]
     pub limits: NewLimits,
     /// Longest life in seconds; 0 for none.
-    #[serde(default = "default_timeout")]
-    #[schema(default = 1800, maximum = 31622400)]
-    pub timeout_secs: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 31622400)]
+    pub timeout_secs: Option<u64>,
     /// Longest silence with nothing in flight in seconds; 0 for none.
-    #[serde(default)]
-    #[schema(default = 0, maximum = 31622400)]
-    pub idle_timeout_secs: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 31622400)]
+    pub idle_timeout_secs: Option<u64>,
     /// Graces at the end.
     #[serde(default)]
     pub graces: NewGraces,
@@ -71,9 +74,9 @@ pub struct NewSession {
     #[serde(default)]
     pub root: bool,
     /// Port of the credential proxy on the session network's gateway.
-    #[serde(default = "default_proxy_port")]
-    #[schema(default = 3001, minimum = 1)]
-    pub proxy_port: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub proxy_port: Option<u16>,
     /// What answers for the model.
     #[serde(default)]
     pub model: NewModel,
@@ -137,33 +140,39 @@ pub enum OutputKind {
 }
 
 /// Bounds of the container; the kernel enforces them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NewLimits {
     /// CPUs, such as 2 or 0.5.
-    #[schema(minimum = 0.01, maximum = 1024, default = 2)]
-    pub cpus: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.01, maximum = 1024)]
+    pub cpus: Option<f64>,
     /// Bytes of memory, no swap on top.
-    #[schema(minimum = 6291456, default = 4294967296u64)]
-    pub memory_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 6291456)]
+    pub memory_bytes: Option<u64>,
     /// Processes and threads.
-    #[schema(minimum = 16, default = 1024)]
-    pub pids: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 16)]
+    pub pids: Option<u32>,
 }
 
 /// Graces at the end, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NewGraces {
     /// At a timeout: time for the agent to save its work.
-    #[schema(maximum = 86400000, default = 30000)]
-    pub save_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 86400000)]
+    pub save_ms: Option<u64>,
     /// At a timeout: from the close signal to SIGTERM.
-    #[schema(maximum = 86400000, default = 10000)]
-    pub close_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 86400000)]
+    pub close_ms: Option<u64>,
     /// From SIGTERM to kill.
-    #[schema(maximum = 86400000, default = 10000)]
-    pub term_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 86400000)]
+    pub term_ms: Option<u64>,
 }
 
 /// What answers for the model.
@@ -196,18 +205,6 @@ pub struct BadField {
     pub detail: String,
 }
 
-fn default_image() -> String {
-    DEFAULT_IMAGE.to_owned()
-}
-
-fn default_timeout() -> u64 {
-    DEFAULT_TIMEOUT.as_secs()
-}
-
-fn default_proxy_port() -> u16 {
-    DEFAULT_PROXY_PORT
-}
-
 fn yes() -> bool {
     true
 }
@@ -218,28 +215,9 @@ impl Default for Program {
     }
 }
 
-impl Default for NewLimits {
-    fn default() -> Self {
-        Self { cpus: f64::from(DEFAULT_CPUS.0) / 1000.0, memory_bytes: DEFAULT_MEMORY, pids: DEFAULT_PIDS }
-    }
-}
-
-impl Default for NewGraces {
-    fn default() -> Self {
-        Graces::default().into()
-    }
-}
-
-impl From<Graces> for NewGraces {
-    fn from(graces: Graces) -> Self {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self { save_ms: millis(graces.save), close_ms: millis(graces.close), term_ms: millis(graces.term) }
-    }
-}
-
 impl NewSession {
-    /// The request, with everything that is wrong with it if it is none.
-    pub fn into_request(self) -> Result<SessionRequest, Vec<BadField>> {
+    /// The request, with everything that is wrong with it if it is none. What it leaves out is as `defaults` say.
+    pub fn into_request(self, defaults: &SessionDefaults, proxy_port: u16) -> Result<SessionRequest, Vec<BadField>> {
         let mut bad = Vec::new();
         let mut check = |good: bool, pointer: &'static str, detail: &str| {
             if !good {
@@ -247,19 +225,22 @@ impl NewSession {
             }
         };
         check(self.workspace.is_absolute(), "/workspace", "it must be an absolute path on the supervisor's host");
-        check(self.mounts.len() <= 64, "/mounts", "at most 64");
+        check(self.mounts.len() <= MAX_MOUNTS, "/mounts", "at most 64");
         check(
             self.mounts.iter().all(|mount| mount.host_path.is_absolute()),
             "/mounts",
             "each hostPath must be absolute",
         );
         let cpus = self.limits.cpus;
-        check(cpus.is_finite() && (0.01..=1024.0).contains(&cpus), "/limits/cpus", "from 0.01 to 1024");
-        check(self.timeout_secs <= MAX_SECS, "/timeoutSecs", "at most a year; 0 for none");
-        check(self.idle_timeout_secs <= MAX_SECS, "/idleTimeoutSecs", "at most a year; 0 for none");
+        let possible = |cpus: f64| cpus.is_finite() && (0.01..=1024.0).contains(&cpus);
+        check(cpus.is_none_or(possible), "/limits/cpus", "from 0.01 to 1024");
+        let in_a_year = |secs: Option<u64>| secs.is_none_or(|secs| secs <= MAX_SECS);
+        check(in_a_year(self.timeout_secs), "/timeoutSecs", "at most 366 days; 0 for none");
+        check(in_a_year(self.idle_timeout_secs), "/idleTimeoutSecs", "at most 366 days; 0 for none");
         let NewGraces { save_ms, close_ms, term_ms } = self.graces;
-        check([save_ms, close_ms, term_ms].iter().all(|ms| *ms <= 86_400_000), "/graces", "at most a day each");
-        check(self.proxy_port > 0, "/proxyPort", "from 1 to 65535");
+        let in_a_day = |ms: &Option<u64>| ms.is_none_or(|ms| ms <= MAX_GRACE_MS);
+        check([save_ms, close_ms, term_ms].iter().all(in_a_day), "/graces", "at most a day each");
+        check(self.proxy_port != Some(0), "/proxyPort", "from 1 to 65535");
         let (file, pointer) = match &self.model {
             NewModel::Live => (None, ""),
             NewModel::Record { file } | NewModel::Replay { file } => (Some(file), "/model/file"),
@@ -281,25 +262,25 @@ impl NewSession {
             workspace_read_only: self.workspace_read_only,
             cover_ipc: self.cover_ipc,
             mounts: self.mounts.into_iter().map(NewMount::into_request).collect(),
-            image: self.image,
+            image: self.image.unwrap_or_else(|| defaults.image.clone()),
             agent: self.program.into_request(),
             prompt: self.prompt,
             keep_open: self.keep_open,
             limits: Limits {
-                cpus: MilliCpus((cpus * 1000.0).round() as u32),
-                memory: self.limits.memory_bytes,
-                pids: self.limits.pids,
+                cpus: cpus.map_or(defaults.limits.cpus, |cpus| MilliCpus((cpus * 1000.0).round() as u32)),
+                memory: self.limits.memory_bytes.unwrap_or(defaults.limits.memory),
+                pids: self.limits.pids.unwrap_or(defaults.limits.pids),
             },
-            timeout: limit(self.timeout_secs),
-            idle_timeout: limit(self.idle_timeout_secs),
+            timeout: self.timeout_secs.map_or(defaults.timeout, limit),
+            idle_timeout: self.idle_timeout_secs.map_or(defaults.idle_timeout, limit),
             graces: Graces {
-                save: Duration::from_millis(save_ms),
-                close: Duration::from_millis(close_ms),
-                term: Duration::from_millis(term_ms),
+                save: save_ms.map_or(defaults.graces.save, Duration::from_millis),
+                close: close_ms.map_or(defaults.graces.close, Duration::from_millis),
+                term: term_ms.map_or(defaults.graces.term, Duration::from_millis),
             },
             env: self.env,
             run_as: if self.root { RunAs::Root } else { RunAs::Owner },
-            proxy_port: self.proxy_port,
+            proxy_port: self.proxy_port.unwrap_or(proxy_port),
             model: match self.model {
                 NewModel::Live => ModelSource::Live,
                 NewModel::Record { file } => ModelSource::Record(file),
@@ -312,28 +293,31 @@ impl NewSession {
 /// Times are rounded up to whole seconds: a session never gets less than was asked for.
 impl From<SessionRequest> for NewSession {
     fn from(request: SessionRequest) -> Self {
-        let secs =
-            |limit: Option<Duration>| limit.map_or(0, |limit| limit.as_secs() + u64::from(limit.subsec_nanos() > 0));
+        let secs = |limit: Option<Duration>| {
+            Some(limit.map_or(0, |limit| limit.as_secs() + u64::from(limit.subsec_nanos() > 0)))
+        };
+        let millis = |grace: Duration| u64::try_from(grace.as_millis()).ok();
+        let Graces { save, close, term } = request.graces;
         Self {
             workspace: request.workspace,
             workspace_read_only: request.workspace_read_only,
             cover_ipc: request.cover_ipc,
             mounts: request.mounts.into_iter().map(NewMount::from).collect(),
-            image: request.image,
+            image: Some(request.image),
             program: request.agent.into(),
             prompt: request.prompt,
             keep_open: request.keep_open,
             limits: NewLimits {
-                cpus: f64::from(request.limits.cpus.0) / 1000.0,
-                memory_bytes: request.limits.memory,
-                pids: request.limits.pids,
+                cpus: Some(f64::from(request.limits.cpus.0) / 1000.0),
+                memory_bytes: Some(request.limits.memory),
+                pids: Some(request.limits.pids),
             },
             timeout_secs: secs(request.timeout),
             idle_timeout_secs: secs(request.idle_timeout),
-            graces: request.graces.into(),
+            graces: NewGraces { save_ms: millis(save), close_ms: millis(close), term_ms: millis(term) },
             env: request.env,
             root: request.run_as == RunAs::Root,
-            proxy_port: request.proxy_port,
+            proxy_port: Some(request.proxy_port),
             model: match request.model {
                 ModelSource::Live => NewModel::Live,
                 ModelSource::Record(file) => NewModel::Record { file },
@@ -392,15 +376,19 @@ impl From<AgentRequest> for Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    fn read(new: NewSession) -> Result<SessionRequest, Vec<BadField>> {
+        new.into_request(&Config::default().session, 3001)
+    }
 
     #[test]
     fn a_workspace_is_all_that_is_needed_and_everything_comes_back() {
         let new: NewSession = serde_json::from_str(r#"{"workspace":"/w"}"#).unwrap();
-        let request = new.clone().into_request().unwrap();
-        assert_eq!(request.timeout, Some(DEFAULT_TIMEOUT));
-        assert_eq!(request.limits, Limits::default());
-        assert_eq!(request.graces, Graces::default());
-        assert_eq!(NewSession::from(request), new);
+        let request = read(new).unwrap();
+        let defaults = Config::default().session;
+        assert_eq!((request.timeout, &request.image), (defaults.timeout, &defaults.image));
+        assert_eq!((request.limits, request.graces), (defaults.limits, defaults.graces));
         let full = serde_json::json!({
             "workspace": "/w", "workspaceReadOnly": true, "coverIpc": true, "image": "i",
             "mounts": [{"hostPath": "/d", "name": "d", "readOnly": false}],
@@ -410,10 +398,8 @@ mod tests {
             "env": {"A": "b"}, "root": true, "proxyPort": 4000, "model": {"source": "replay", "file": "/f"},
         });
         let new: NewSession = serde_json::from_value(full.clone()).unwrap();
-        let back = NewSession::from(new.into_request().unwrap());
-        let mut shown = serde_json::to_value(back).unwrap();
-        shown["limits"]["cpus"] = serde_json::json!(0.5);
-        assert_eq!(shown, full);
+        let back = NewSession::from(read(new).unwrap());
+        assert_eq!(serde_json::to_value(back).unwrap(), full);
     }
 
     #[test]
@@ -423,7 +409,7 @@ mod tests {
             "model": {"source": "record", "file": "x"}, "program": {"type": "claude", "maxTurns": 0},
         });
         let new: NewSession = serde_json::from_value(bad).unwrap();
-        let pointers: Vec<&str> = new.into_request().unwrap_err().iter().map(|bad| bad.pointer).collect();
+        let pointers: Vec<&str> = read(new).unwrap_err().iter().map(|bad| bad.pointer).collect();
         let expected = ["/workspace", "/limits/cpus", "/timeoutSecs", "/proxyPort", "/model/file", "/program/maxTurns"];
         assert_eq!(pointers, expected);
         for unknown in [

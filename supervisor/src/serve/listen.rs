@@ -2,7 +2,7 @@
 //! size of its head, and in the time that a slow client may take.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::Gid;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -141,22 +143,35 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Listens at `path`, for the user (and group) that `mode` says. The caller holds the daemon's lock: a socket that
-    /// lies there is of one that has ended.
+    /// Listens at `path`, for the user (and group) that `mode` says. A socket that lies there, and that nobody serves, is
+    /// of a daemon that has ended.
     ///
     /// # Errors
-    /// When it cannot be made, or something else lies there.
-    pub fn bind(path: &Path, mode: u32) -> io::Result<(Self, UnixListener)> {
+    /// When it cannot be made, somebody serves it, or something else lies there.
+    pub fn bind(path: &Path, mode: u32, group: Option<Gid>) -> io::Result<(Self, UnixListener)> {
         match path.symlink_metadata() {
-            Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path)?,
+            Ok(meta) if meta.file_type().is_socket() => match std::os::unix::net::UnixStream::connect(path) {
+                Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another service listens there")),
+                Err(_) => std::fs::remove_file(path)?,
+            },
             Ok(_) => {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket lies there"));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let listener = UnixListener::bind(path)?;
+        if let Some(folder) = path.parent() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        }
+        // For nobody else until its group and mode are set.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = UnixListener::bind(path);
+        umask(before);
+        let listener = bound?;
         let socket = Self { path: path.to_owned() };
+        if group.is_some() {
+            nix::unistd::chown(path, None, group)?;
+        }
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         Ok((socket, listener))
     }

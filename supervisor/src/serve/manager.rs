@@ -1,12 +1,13 @@
 //! The sessions of this daemon: started here, reached from here, and left running when it stops.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::engine::EngineSlot;
+use crate::config::Config;
 use crate::dirs::DataDir;
 use crate::door::{self, Door, Refused};
 use crate::engine::EngineError;
@@ -30,8 +31,7 @@ pub struct Manager {
     pub instance: Arc<str>,
     /// The engine, whenever it answers.
     pub engine: EngineSlot,
-    /// Judges requests.
-    pub door: Door,
+    config: RwLock<Arc<Config>>,
     live: Mutex<HashMap<SessionId, Live>>,
     tasks: TaskTracker,
 }
@@ -61,8 +61,28 @@ pub enum StartError {
 
 impl Manager {
     /// Without any session yet.
-    pub fn new(store: Store, dirs: DataDir, instance: Arc<str>, engine: EngineSlot, door: Door) -> Self {
-        Self { store, dirs, instance, engine, door, live: Mutex::default(), tasks: TaskTracker::new() }
+    pub fn new(store: Store, dirs: DataDir, instance: Arc<str>, engine: EngineSlot, config: Config) -> Self {
+        let config = RwLock::new(Arc::new(config));
+        Self { store, dirs, instance, engine, config, live: Mutex::default(), tasks: TaskTracker::new() }
+    }
+
+    /// The configuration that holds now.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes a new configuration, for what starts from now on.
+    pub fn configure(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    fn door(&self) -> Door {
+        let config = self.config();
+        Door {
+            own_folders: vec![self.dirs.root().to_owned()],
+            upstream: Some(config.proxy.upstream.clone()),
+            allow_plain_http: config.proxy.allow_plain_http,
+        }
     }
 
     /// Starts a session, for `actor`.
@@ -85,19 +105,20 @@ impl Manager {
             return Err(StartError::TooMany);
         }
         // What can be told without the engine is told first.
-        let door = self.door.clone();
+        let door = self.door();
         let judged = request.clone();
         // Looks at folders, which may lie on a slow file system.
         let judged = tokio::task::spawn_blocking(move || door.judge(judged).map(drop)).await;
         judged.unwrap_or(Ok(()))?;
         let (engine, info) = self.engine.get().await?;
         let request = door::fit(request, &info)?;
-        let admitted = self.door.judge(request)?;
+        let admitted = self.door().judge(request)?;
         let launcher = Launcher {
             engine,
             store: self.store.clone(),
             dirs: self.dirs.clone(),
             instance: Arc::clone(&self.instance),
+            identity: info.identity(),
         };
         let session = launcher.launch(admitted.permit, admitted.upstream).await?;
         let id = session.id.clone();
@@ -132,6 +153,11 @@ impl Manager {
     /// Wakes when the session has new events; none for sessions of other processes.
     pub fn latest(&self, id: &SessionId) -> Option<watch::Receiver<u64>> {
         self.lock().get(id).map(|live| live.latest.clone())
+    }
+
+    /// Whether the service can do its work: its store answers.
+    pub async fn is_well(&self) -> bool {
+        self.store.audit_log(None, 1).await.is_ok()
     }
 
     /// How many sessions this daemon owns.

@@ -68,7 +68,7 @@ fn load(places: &Places, file: Option<&Path>) -> Result<Loaded, ConfigError> {
     Config::load(places, file, &variable, &[])
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

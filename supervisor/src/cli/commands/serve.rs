@@ -1,20 +1,26 @@
 //! `aigo serve`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::unistd::Group;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-use crate::cli::args::{Global, ServeArgs};
-use crate::cli::context::Context;
+use super::config::{places, variable};
+use crate::cli::args::Global;
+use crate::cli::args::serve::ServeArgs;
 use crate::cli::exit::{CliError, Exit};
-use crate::door::Door;
-use crate::engine::detect::{Choice, ENGINE_VARIABLE};
+use crate::cli::log::ServiceLog;
+use crate::config::{Config, Flag, Loaded, Places};
+use crate::dirs::DataDir;
 use crate::engine::docker::HostEnv;
+use crate::notify;
 use crate::serve::engine::EngineSlot;
 use crate::serve::manager::Manager;
 use crate::serve::{Daemon, Options};
+use crate::store::Store;
 
 /// Bytes of a token: shorter ones can be guessed.
 const MIN_TOKEN: usize = 16;
@@ -23,29 +29,53 @@ const MAX_TOKEN: u64 = 4096;
 
 /// Serves until it is told to stop.
 pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
-    let token = args.token_file.as_deref().map(read_token).transpose()?.map(Arc::new);
-    let context = Context::open(global)?;
-    let choice = match std::env::var(ENGINE_VARIABLE) {
-        Ok(name) => name.parse().map_err(CliError::usage)?,
-        Err(_) => Choice::Auto,
+    let places = places()?;
+    let source = Source { places, file: args.config.file.clone(), flags: flags(global, args)? };
+    let config = source.load()?.config;
+    let log = ServiceLog::start(&config.log).map_err(CliError::environment)?;
+    let token = config.token_file.as_deref().map(read_token).transpose()?.map(Arc::new);
+    let dirs = DataDir::open(Some(&config.data_dir), |_| None).map_err(CliError::environment)?;
+    let store = Store::open(&dirs.database()).map_err(CliError::environment)?;
+    let instance = dirs.instance().map_err(CliError::environment)?.into();
+    let options = Options {
+        listen: config.listen,
+        token,
+        socket: config.socket.path.clone(),
+        socket_mode: config.socket.mode,
+        socket_group: config.socket.group.as_deref().map(group).transpose()?,
     };
-    let socket = match &args.socket {
-        Some(path) => std::path::absolute(path).map_err(CliError::usage)?,
-        None => context.dirs.socket(),
-    };
-    let options = Options { listen: args.listen, token, socket, socket_mode: 0o600 };
-    let door = Door { own_folders: vec![context.dirs.root().to_owned()], allow_plain_http: args.allow_plain_http };
-    let engine = EngineSlot::new(choice, HostEnv::from_process());
-    let manager = Manager::new(context.store.clone(), context.dirs.clone(), context.instance.clone(), engine, door);
-    // Before anything is promised: a signal that comes now ends in order, too.
+    let mut env = HostEnv::from_process();
+    if let Some(endpoint) = &config.engine.host {
+        env.docker_host = Some(endpoint.to_string());
+    }
+    let engine = EngineSlot::new(config.engine.backend, env);
+    // Before anything is promised: a signal that comes now is served in its turn, too.
     let mut term = signal(SignalKind::terminate()).map_err(CliError::environment)?;
     let mut int = signal(SignalKind::interrupt()).map_err(CliError::environment)?;
+    let mut hup = signal(SignalKind::hangup()).map_err(CliError::environment)?;
+    let manager = Manager::new(store, dirs, instance, engine, config);
     let daemon = Daemon::start(&options, manager).await.map_err(CliError::environment)?;
-    eprintln!("aigo serves http://{} and {}", daemon.address, options.socket.display());
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+    let address = format!("http://{} and {}", daemon.address, options.socket.display());
+    eprintln!("aigo serves {address}");
+    notify::ready(&format!("serving {address}"));
+    let stop = CancellationToken::new();
+    let manager = Arc::clone(&daemon.manager);
+    // In this task: it may not outlive the daemon, and its probe borrows it.
+    let watchdog = notify::watchdog(async || manager.is_well().await, stop.clone());
+    tokio::pin!(watchdog);
+    loop {
+        tokio::select! {
+            () = &mut watchdog => break,
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            _ = hup.recv() => {
+                notify::reloading();
+                reload(&source, &daemon.manager, &log);
+                notify::ready(&format!("serving {address}"));
+            }
+        }
     }
+    notify::stopping("stopping; sessions run on");
     let left = daemon.stop().await;
     if left > 0 {
         eprintln!("{left} sessions run on; the next `aigo serve` finds them");
@@ -53,10 +83,77 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
+/// Where the configuration comes from: read at the start, and again at each SIGHUP.
+struct Source {
+    places: Places,
+    file: Option<PathBuf>,
+    flags: Vec<Flag>,
+}
+
+impl Source {
+    fn load(&self) -> Result<Loaded, CliError> {
+        Config::load(&self.places, self.file.as_deref(), &variable, &self.flags).map_err(CliError::usage)
+    }
+}
+
+fn reload(source: &Source, manager: &Manager, log: &ServiceLog) {
+    let new = match source.load() {
+        Ok(loaded) => loaded.config,
+        Err(error) => return tracing::error!("the configuration stays as it was: {error}"),
+    };
+    let reload = manager.config().reload(&new);
+    for change in &reload.live {
+        tracing::info!("configuration: {change}");
+    }
+    for change in &reload.restart {
+        tracing::warn!("configuration, only after a restart: {change}");
+    }
+    if let Err(error) = log.set_level(&reload.config.log.level) {
+        tracing::error!("the log's level stays as it was: {error}");
+    }
+    manager.configure(reload.config);
+}
+
+/// The flags as values of the configuration.
+fn flags(global: &Global, args: &ServeArgs) -> Result<Vec<Flag>, CliError> {
+    let absolute = |path: &Path| -> Result<String, CliError> {
+        let path = std::path::absolute(path).map_err(CliError::usage)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let mut flags = Vec::new();
+    if let Some(data_dir) = &global.data_dir {
+        let data_dir = absolute(data_dir)?;
+        // A folder of its own has a socket of its own.
+        let socket = Path::new(&data_dir).join("aigo.sock").to_string_lossy().into_owned();
+        flags.push(Flag { key: "data-dir", flag: "--data-dir", value: data_dir });
+        if args.socket.is_none() {
+            flags.push(Flag { key: "socket.path", flag: "--data-dir", value: socket });
+        }
+    }
+    if let Some(listen) = &args.listen {
+        flags.push(Flag { key: "listen", flag: "--listen", value: listen.clone() });
+    }
+    if let Some(file) = &args.token_file {
+        flags.push(Flag { key: "token-file", flag: "--token-file", value: absolute(file)? });
+    }
+    if let Some(socket) = &args.socket {
+        flags.push(Flag { key: "socket.path", flag: "--socket", value: absolute(socket)? });
+    }
+    Ok(flags)
+}
+
+fn group(name: &str) -> Result<nix::unistd::Gid, CliError> {
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => Err(CliError::usage(anyhow::anyhow!("socket.group: there is no group `{name}`"))),
+        Err(error) => Err(CliError::environment(error)),
+    }
+}
+
 fn read_token(path: &Path) -> Result<SecretString, CliError> {
     use std::io::Read;
     let shown = path.display();
-    let fail = |what: String| CliError::usage(anyhow::anyhow!("--token-file {shown}: {what}"));
+    let fail = |what: String| CliError::usage(anyhow::anyhow!("token-file {shown}: {what}"));
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
     file.take(MAX_TOKEN).read_to_string(&mut text).map_err(|error| fail(error.to_string()))?;

@@ -92,7 +92,8 @@ pub(super) async fn create(
     Extension(peer): Extension<Peer>,
     Json(new): Json<NewSession>,
 ) -> Result<Response, Problem> {
-    let request = new.into_request().map_err(|bad| {
+    let config = api.manager.config();
+    let request = new.into_request(&config.session, config.proxy.port).map_err(|bad| {
         let fields = bad.into_iter().map(|bad| FieldError { pointer: bad.pointer.to_owned(), detail: bad.detail });
         Problem::unprocessable("some fields cannot be as they are").with(fields.collect())
     })?;
