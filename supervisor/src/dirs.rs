@@ -132,6 +132,16 @@ impl SessionDir {
         self.root.join("dead-letters")
     }
 
+    /// How the user's folder was before the agent.
+    pub fn look(&self) -> PathBuf {
+        self.root.join("look")
+    }
+
+    /// How far the session's script has been answered from.
+    pub fn replay(&self) -> PathBuf {
+        self.root.join("replay")
+    }
+
     /// Locked by the process that owns the session for as long as it lives.
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")

@@ -15,7 +15,7 @@ use crate::policy::{Facts, Permit};
 use crate::proxy::{HEALTH_PATH, PLACEHOLDER};
 use crate::request::{AgentRequest, RunAs};
 use crate::session::SessionId;
-use crate::session::machine::{Ends, Rules};
+use crate::session::machine::Rules;
 
 /// Marks everything of ours on the engine.
 pub const LABEL_INSTANCE: &str = "aigo.instance";
@@ -63,13 +63,7 @@ impl LaunchPlan {
 
     /// What bounds its life.
     pub fn rules(&self) -> Rules {
-        let request = self.permit.request();
-        let (ends, can_save) = match request.agent {
-            AgentRequest::Claude(_) => (Ends::WhenAnswered, true),
-            AgentRequest::Command { .. } => (Ends::WhenTaken, false),
-        };
-        let ends = if request.keep_open { Ends::WhenTold } else { ends };
-        Rules { timeout: request.timeout, idle_timeout: request.idle_timeout, graces: request.graces, ends, can_save }
+        self.permit.request().rules()
     }
 
     /// Whom the agent runs as, and to whom the folders made for it belong.
@@ -86,8 +80,7 @@ impl LaunchPlan {
 
     /// Mount points that have to exist in the workspace, relative to it.
     pub fn mount_points(&self) -> Vec<PathBuf> {
-        let extra = self.permit.request().mounts.iter().map(|mount| PathBuf::from("extra").join(&mount.name));
-        std::iter::once(PathBuf::from("ipc")).chain(extra).collect()
+        self.permit.request().mount_points()
     }
 
     /// The session's network: a way out by NAT, nobody else on it.

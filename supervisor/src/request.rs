@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipc_protocol::config::CommandOutput;
 
-use crate::session::machine::Graces;
+use crate::session::machine::{Ends, Graces, Rules};
 use crate::units::MilliCpus;
 
 /// The image that is used if none is named.
@@ -59,6 +59,24 @@ pub struct SessionRequest {
     pub proxy_port: u16,
     /// What answers for the model.
     pub model: ModelSource,
+}
+
+impl SessionRequest {
+    /// What bounds the session's life.
+    pub fn rules(&self) -> Rules {
+        let (ends, can_save) = match self.agent {
+            AgentRequest::Claude(_) => (Ends::WhenAnswered, true),
+            AgentRequest::Command { .. } => (Ends::WhenTaken, false),
+        };
+        let ends = if self.keep_open { Ends::WhenTold } else { ends };
+        Rules { timeout: self.timeout, idle_timeout: self.idle_timeout, graces: self.graces, ends, can_save }
+    }
+
+    /// Mount points that have to exist in the workspace, relative to it.
+    pub fn mount_points(&self) -> Vec<PathBuf> {
+        let extra = self.mounts.iter().map(|mount| PathBuf::from("extra").join(&mount.name));
+        std::iter::once(PathBuf::from("ipc")).chain(extra).collect()
+    }
 }
 
 /// What answers for the model.

@@ -10,6 +10,6 @@ mod sessions;
 mod writer;
 
 pub use audit::{AuditRow, Decision, NewAudit};
-pub use events::{Appended, JournalCursor, NewEvent};
+pub use events::{Appended, JournalCursor, NewEvent, Position};
 pub use sessions::{DEFAULT_PRINCIPAL, Outcome, SessionFilter, SessionPage, SessionRow, Totals};
 pub use writer::{Store, StoreError};

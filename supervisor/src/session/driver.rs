@@ -8,6 +8,7 @@
 //! ```
 
 mod budget;
+mod checkpoint;
 mod facts;
 mod heartbeat;
 mod intake;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_protocol::clip::ClippedText;
+use ipc_protocol::event::EventKind;
 use ipc_protocol::host::HostIpc;
 use ipc_protocol::id::MessageId;
 use ipc_protocol::input::{Input as Mail, Message};
@@ -32,11 +34,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::control::{Answer, Pending, Request};
-use super::event::{HostEvent, Summary};
+use super::event::{HostEvent, Summary, What};
 use super::machine::{Command, Effect, Input, Machine, NOTICE_ID, Rules};
 use super::status::{Ending, Status};
 use super::{SessionId, resources::Running};
-use crate::engine::{ContainerPhase, EngineError, ExitInfo, SharedEngine};
+use crate::engine::{ContainerId, ContainerPhase, EngineError, ExitInfo, SharedEngine};
 use crate::error_chain::chain;
 use crate::proxy::Notice;
 use crate::store::{Store, StoreError};
@@ -63,10 +65,20 @@ pub struct Driver {
     notices: notices::Notices,
     summary: Summary,
     ending: Option<Ending>,
-    container: Option<crate::engine::ContainerId>,
+    container: Option<ContainerId>,
     faulty: bool,
     vitals: facts::Vitals,
+    counts: facts::Counts,
+    /// Another process is to be able to go on with the session.
+    survives: bool,
+    /// The runner's number of the last event that the machine has got.
+    heard: u64,
+    /// How old the session was when this driver began.
+    age: Duration,
 }
+
+/// Events that are fed to the machine at once when a session is taken over.
+const REPLAY: usize = 500;
 
 impl Driver {
     /// A driver for a session that is being brought up.
@@ -94,14 +106,98 @@ impl Driver {
             container: None,
             faulty: false,
             vitals: facts::Vitals::new(None),
+            counts: facts::Counts::default(),
+            survives: false,
+            heard: 0,
+            age: Duration::ZERO,
             ledger: ledger::Ledger::new(id, store, latest),
             engine,
             ipc,
         })
     }
 
+    /// Keeps what another process needs to go on with the session.
+    #[must_use]
+    pub fn surviving(mut self) -> Self {
+        self.survives = true;
+        self
+    }
+
+    /// Whether another process can go on with it.
+    pub fn survives(&self) -> bool {
+        self.survives
+    }
+
+    /// Goes on with a session of another process that has ended, `age` after it was asked for: knows what that one knew,
+    /// and does what it may have left undone.
+    pub async fn resume(
+        &mut self,
+        store: &Store,
+        id: &SessionId,
+        container: Option<ContainerId>,
+        age: Duration,
+    ) -> Result<(), StoreError> {
+        self.survives = true;
+        self.container = container;
+        self.age = age;
+        self.started = Instant::now();
+        let cursor = store.journal_cursor(id).await?.and_then(|json| serde_json::from_str(&json).ok());
+        self.journal = self.ipc.journal(cursor.unwrap_or(Cursor::START));
+        // One of an older aigo that cannot be read: the events tell the same, from the first.
+        let checkpoint = store.checkpoint(id).await?.and_then(|json| serde_json::from_str(&json).ok());
+        if let Some(checkpoint::Checkpoint { heard, machine, summary, counts }) = checkpoint {
+            (self.heard, self.machine, self.summary, self.counts) = (heard, machine, summary, counts);
+        }
+        let now = self.now();
+        for effect in self.machine.resume(now) {
+            self.carry_out(effect).await?;
+        }
+        loop {
+            let events = store.runner_events(id, self.heard, REPLAY).await?;
+            let last = events.len() < REPLAY;
+            for (runner_seq, event) in events {
+                match &event.what {
+                    What::Runner(kind) => self.hear(runner_seq, kind).await?,
+                    // Stands for one that cannot be read.
+                    What::Host(_) => self.heard = runner_seq,
+                }
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The machine gets an event of the runner's.
+    async fn hear(&mut self, runner_seq: u64, kind: &EventKind) -> Result<(), StoreError> {
+        self.heard = runner_seq;
+        self.summary.count(kind);
+        self.step(Input::Runner(kind)).await
+    }
+
+    /// Has what is known now stored with the next events.
+    fn note_checkpoint(&mut self) {
+        // An end is stored as such; before it, whoever goes on is to find it by itself.
+        if !self.survives || self.machine.status().is_terminal() {
+            return;
+        }
+        let view = checkpoint::View {
+            heard: self.heard,
+            machine: &self.machine,
+            summary: &self.summary,
+            counts: self.vitals.counts(),
+        };
+        self.ledger.note(serde_json::to_string(&view).ok());
+    }
+
+    /// How long ago the session was asked for.
+    fn now(&self) -> Duration {
+        self.age + self.started.elapsed()
+    }
+
     /// Stores an event of ours.
     pub async fn tell(&mut self, event: HostEvent) -> Result<(), StoreError> {
+        self.note_checkpoint();
         self.ledger.append(vec![event.into()], None).await
     }
 
@@ -115,8 +211,9 @@ impl Driver {
         match self.outbox.send(id, Mail::Message(message)) {
             Ok(sent) => {
                 let id = sent.id.to_string();
-                self.tell(HostEvent::InputSent { id: id.clone(), body: shown, sender: None }).await?;
+                // Known before it is stored, so that the checkpoint that is stored with it knows it, too.
                 self.step(Input::Sent(&id)).await?;
+                self.tell(HostEvent::InputSent { id: id.clone(), body: shown, sender: None }).await?;
                 Ok(Answer::taken(Some(id)))
             }
             Err(error) => Ok(Answer::refused(chain(&error))),
@@ -174,8 +271,10 @@ impl Driver {
         let wait = async move { engine.wait(&container).await };
         tokio::pin!(wait);
         let mut in_flight = running.traffic.as_ref().map(|traffic| traffic.watch_in_flight());
-        self.vitals = facts::Vitals::new(running.pid);
-        self.step(Input::Launched).await?;
+        self.vitals = facts::Vitals::resume(running.pid, self.counts);
+        if !self.machine.is_launched() {
+            self.step(Input::Launched).await?;
+        }
         let mut commands_open = true;
         loop {
             if let Some(ending) = self.ending.take() {
@@ -222,13 +321,13 @@ impl Driver {
         let mut summary = self.summary.clone();
         summary.peak_memory_bytes = self.vitals.peak_memory();
         summary.throttled = self.vitals.throttled();
-        summary.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        summary.duration_ms = u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX);
         summary
     }
 
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
-        let deadline = self.machine.next_deadline().map(|at| self.started + at);
+        let deadline = self.machine.next_deadline().map(|at| self.started + at.saturating_sub(self.age));
         [Some(now + PULSE), deadline, self.pace.due()].into_iter().flatten().min().unwrap_or(now)
     }
 
@@ -237,7 +336,7 @@ impl Driver {
         if self.heartbeat.has_changed(&self.ipc) {
             self.step(Input::Heartbeat).await?;
         }
-        if self.machine.finds_runner_silent(self.started.elapsed())
+        if self.machine.finds_runner_silent(self.now())
             && let Some(container) = &self.container
             && let Ok(info) = self.engine.inspect(container).await
             && info.phase == ContainerPhase::Paused
@@ -284,7 +383,7 @@ impl Driver {
     /// Feeds the machine and carries out what follows.
     async fn step(&mut self, input: Input<'_>) -> Result<(), StoreError> {
         let before = self.machine.status();
-        let effects = self.machine.step(self.started.elapsed(), input);
+        let effects = self.machine.step(self.now(), input);
         for effect in effects {
             self.carry_out(effect).await?;
         }

@@ -1,6 +1,9 @@
 //! Brings a session up, has it driven, and lets go of everything it holds, whatever happened in between.
 
+mod adopt;
 mod provision;
+
+pub use adopt::{AdoptError, Adopted};
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -28,8 +31,8 @@ use crate::engine::{EngineIdentity, SharedEngine};
 use crate::error_chain::chain;
 use crate::plan::LaunchPlan;
 use crate::policy::Permit;
-use crate::proxy::{NOTICE_QUEUE, Upstream};
-use crate::store::{Outcome, SessionRow, Store, StoreError};
+use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
+use crate::store::{DEFAULT_PRINCIPAL, Outcome, SessionRow, Store, StoreError};
 use crate::workspace::changes::Look;
 use crate::workspace::mountpoints::Held;
 
@@ -121,11 +124,21 @@ pub enum LaunchError {
 impl Launcher {
     /// Launches what was permitted. Intent is in the store before the engine hears of it.
     pub async fn launch(&self, permit: Permit, upstream: Option<Upstream>) -> Result<Session, LaunchError> {
+        self.launch_on(Account::default(), permit, upstream).await
+    }
+
+    /// The same on somebody's account.
+    pub async fn launch_on(
+        &self,
+        account: Account,
+        permit: Permit,
+        upstream: Option<Upstream>,
+    ) -> Result<Session, LaunchError> {
         let id = SessionId::random();
         let folder = self.dirs.session(&id);
         let plan = LaunchPlan::new(permit, id.clone(), &self.instance, &folder);
         let lock = make_folder(&folder)?;
-        match self.begin(plan, upstream, &folder, lock).await {
+        match self.begin(account, plan, upstream, &folder, lock).await {
             Ok(session) => Ok(session),
             Err(error) => {
                 for problem in super::resources::remove_folder(&folder).await {
@@ -138,6 +151,7 @@ impl Launcher {
 
     async fn begin(
         &self,
+        account: Account,
         plan: LaunchPlan,
         upstream: Option<Upstream>,
         folder: &SessionDir,
@@ -151,13 +165,17 @@ impl Launcher {
         let owner = Uid::effective().is_root().then_some(Owner { uid: identity.uid, gid: identity.gid });
         let ipc = HostIpc::create(&folder.ipc(), &folder.dead_letters(), owner)?;
         let (latest, latest_seen) = watch::channel(0);
-        let driver = Driver::new(id.clone(), self.store.clone(), self.engine.clone(), ipc, plan.rules(), latest)?;
+        let mut driver = Driver::new(id.clone(), self.store.clone(), self.engine.clone(), ipc, plan.rules(), latest)?;
+        if account.request.is_some() {
+            driver = driver.surviving();
+        }
         let (commands, wishes) = mpsc::channel(COMMANDS);
         // Before the row: a session that is in the store has an owner who ends it.
         let socket = folder.control_socket();
         let listener = control::listen(&socket, commands.clone())
             .map_err(|source| LaunchError::Folder { path: socket.clone(), source })?;
-        let row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace.clone());
+        let mut row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace.clone());
+        (row.principal, row.request) = (account.principal, account.request);
         if let Err(error) = self.store.insert_session(row.on(self.identity.clone())).await {
             listener.abort();
             return Err(error.into());
@@ -172,13 +190,24 @@ impl Launcher {
             grant: None,
             engine_touched: false,
         };
-        let life = Life { launcher: self.clone(), plan, driver, resources, wishes };
-        let task = tokio::spawn(async move {
-            let ending = life.live(upstream).await;
-            listener.abort();
-            ending
-        });
-        Ok(Session { id, latest: latest_seen, commands, task })
+        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes };
+        let beginning = Beginning::Launch(Box::new(plan), upstream);
+        Ok(Session { id, latest: latest_seen, commands, task: life.spawn(beginning, listener) })
+    }
+}
+
+/// On whose account a session is.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Whose.
+    pub principal: String,
+    /// What was asked for, as JSON, if another process is to be able to go on with the session after this one.
+    pub request: Option<String>,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { principal: DEFAULT_PRINCIPAL.to_owned(), request: None }
     }
 }
 
@@ -193,61 +222,117 @@ fn make_folder(folder: &SessionDir) -> Result<Lock, LaunchError> {
     }
 }
 
+/// How a life begins in this process.
+enum Beginning {
+    /// At its beginning.
+    Launch(Box<LaunchPlan>, Option<Upstream>),
+    /// With a container that was another process's.
+    Adopt(Box<provision::Provisioned>, mpsc::Receiver<Notice>),
+    /// At its end, which another process had come to.
+    Over(Ending),
+}
+
 /// The whole life, in one task.
 struct Life {
     launcher: Launcher,
-    plan: LaunchPlan,
+    id: SessionId,
     driver: Driver,
     resources: Resources,
     wishes: mpsc::Receiver<Pending>,
 }
 
+/// What a life comes to before everything is let go.
+struct Worked {
+    ending: Ending,
+    before: Option<Look>,
+    requests: Option<u64>,
+}
+
+impl Worked {
+    fn only(ending: Ending) -> Self {
+        Self { ending, before: None, requests: None }
+    }
+}
+
 impl Life {
-    async fn live(mut self, upstream: Option<Upstream>) -> Ending {
-        let worked = AssertUnwindSafe(self.work(upstream)).catch_unwind().await;
-        let (ending, before, usage) = match worked {
-            Ok(Ok(done)) => done,
-            Ok(Err(error)) => (store_failed(&error), None, None),
+    fn spawn(self, beginning: Beginning, listener: JoinHandle<()>) -> JoinHandle<Ending> {
+        tokio::spawn(async move {
+            let ending = self.live(beginning).await;
+            listener.abort();
+            ending
+        })
+    }
+
+    async fn live(mut self, beginning: Beginning) -> Ending {
+        let worked = AssertUnwindSafe(self.work(beginning)).catch_unwind().await;
+        let Worked { ending, before, requests } = match worked {
+            Ok(Ok(worked)) => worked,
+            Ok(Err(error)) => Worked::only(store_failed(&error)),
             Err(_) => {
                 let detail = "aigo itself failed while it drove the session; the message is on its standard error";
-                (Ending::because(EndReason::RunnerLost, detail), None, None)
+                Worked::only(Ending::because(EndReason::RunnerLost, detail))
             }
         };
-        let Self { launcher, plan, mut driver, resources, .. } = self;
+        let Self { launcher, id, mut driver, resources, .. } = self;
+        // Whoever goes on from here only has to let go: the container, and what it could tell, may be gone by then.
+        if driver.survives()
+            && let Err(error) = launcher.store.set_ending(&id, &ending).await
+        {
+            tracing::error!("session {id}: why it ends could not be stored: {}", chain(&error));
+        }
         let workspace = resources.workspace.clone();
-        let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(usage);
+        let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(requests);
         let mut released = resources.release(&launcher.engine, &launcher.store).await;
         let problems = std::mem::take(&mut released.problems);
         let mut summary = driver.summary();
-        summary.model_requests = requests.unwrap_or_default();
+        summary.model_requests = summary.model_requests.saturating_add(requests.unwrap_or_default());
         summary.changes = compare(before, workspace).await;
-        finish(&launcher.store, plan.id(), &mut driver, &ending, summary, problems).await;
+        finish(&launcher.store, &id, &mut driver, &ending, summary, problems).await;
         for problem in released.forget().await {
-            tracing::warn!("session {}: {problem}", plan.id());
+            tracing::warn!("session {id}: {problem}");
         }
         ending
     }
 
-    async fn work(&mut self, upstream: Option<Upstream>) -> Result<(Ending, Option<Look>, Option<u64>), StoreError> {
+    async fn work(&mut self, beginning: Beginning) -> Result<Worked, StoreError> {
+        match beginning {
+            Beginning::Launch(plan, upstream) => self.launch(&plan, upstream).await,
+            Beginning::Adopt(provisioned, notices) => self.drive(*provisioned, notices).await,
+            Beginning::Over(ending) => Ok(Worked::only(ending)),
+        }
+    }
+
+    async fn drive(
+        &mut self,
+        provisioned: provision::Provisioned,
+        mut notices: mpsc::Receiver<Notice>,
+    ) -> Result<Worked, StoreError> {
+        let provision::Provisioned { running, before } = provisioned;
+        let ending = self.driver.run(&running, &mut self.wishes, &mut notices).await?;
+        let requests = running.traffic.as_ref().map(|traffic| traffic.usage().requests);
+        Ok(Worked { ending, before, requests })
+    }
+
+    async fn launch(&mut self, plan: &LaunchPlan, upstream: Option<Upstream>) -> Result<Worked, StoreError> {
         let driver = &mut self.driver;
-        let (request, facts) = (self.plan.permit().request(), self.plan.permit().facts());
+        let (request, facts) = (plan.permit().request(), plan.permit().facts());
         driver
             .tell(HostEvent::Session {
-                session: self.plan.id().clone(),
+                session: plan.id().clone(),
                 agent: request.agent.word().to_owned(),
                 image: request.image.clone(),
                 workspace: facts.workspace.canonical.to_string_lossy().into_owned(),
             })
             .await?;
         driver.tell(HostEvent::Status { status: super::driver::FIRST_STATUS }).await?;
-        if let Some(prompt) = self.plan.permit().request().prompt.clone() {
+        if let Some(prompt) = request.prompt.clone() {
             let answer = driver.send(prompt, None).await?;
             if let Some(error) = answer.error {
                 let step = "prompt".to_owned();
-                return Ok((Ending::because(EndReason::SetupFailed { step }, error), None, None));
+                return Ok(Worked::only(Ending::because(EndReason::SetupFailed { step }, error)));
             }
         }
-        let (notices, mut notice_queue) = mpsc::channel(NOTICE_QUEUE);
+        let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
         let (steps, mut steps_done) = mpsc::channel(16);
         let provisioned = {
             // A request that the engine has is not dropped at once: it would make a container that nobody removes.
@@ -256,7 +341,7 @@ impl Life {
             let cancelled = |by: &str| Err(Ending::because(EndReason::Cancelled, format!("cancelled by {by}")));
             let provision = provision::provision(
                 &self.launcher,
-                &self.plan,
+                plan,
                 &mut self.resources,
                 provision::Model { upstream, notices },
                 steps,
@@ -284,12 +369,15 @@ impl Life {
             driver.tell(event).await?;
         }
         match provisioned {
-            Ok(provision::Provisioned { running, before }) => {
-                let ending = driver.run(&running, &mut self.wishes, &mut notice_queue).await?;
-                let usage = running.traffic.as_ref().map(|traffic| traffic.usage().requests);
-                Ok((ending, before, usage))
+            Ok(provisioned) => {
+                if let (true, Some(before)) = (driver.survives(), &provisioned.before)
+                    && let Err(error) = before.save(&self.resources.folder.look())
+                {
+                    tracing::debug!("session {}: no later process can tell what changed: {error}", self.id);
+                }
+                self.drive(provisioned, notice_queue).await
             }
-            Err(ending) => Ok((ending, None, None)),
+            Err(ending) => Ok(Worked::only(ending)),
         }
     }
 }

@@ -22,6 +22,8 @@ mod words;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use ipc_protocol::event::{ClosingReason, EventKind, StepState, TurnOutcome};
 use ipc_protocol::limits::SILENCE;
 
@@ -60,7 +62,8 @@ pub const NOTICE_ID: &str = "aigo-save";
 /// Duration since the session was asked for.
 pub type At = Duration;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Intent {
     Drain,
     Close(String),
@@ -72,7 +75,8 @@ enum Intent {
     Broken(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Stage {
     Save { until: At },
     Close { until: Option<At> },
@@ -80,8 +84,9 @@ enum Stage {
     Kill { until: At },
 }
 
-/// The state of one session.
-#[derive(Debug)]
+/// The state of one session. What it serializes to lets another process go on with the session.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Machine {
     rules: Rules,
     status: Status,
@@ -134,6 +139,26 @@ impl Machine {
             last_turn: None,
             interrupting: false,
             cut_short: false,
+        }
+    }
+
+    /// The container runs, or has run.
+    pub fn is_launched(&self) -> bool {
+        self.launched_at.is_some()
+    }
+
+    /// What another process may have left undone when it ended in the middle of a step: to be carried out again, which
+    /// does no harm. The attached person and the requests that it carried are gone with it; the runner gets a new chance to
+    /// be heard.
+    pub fn resume(&mut self, now: At) -> Vec<Effect> {
+        self.attached = false;
+        self.model_requests = 0;
+        self.last_heard = self.last_heard.max(now);
+        match self.stage {
+            None | Some(Stage::Save { .. }) => Vec::new(),
+            Some(Stage::Close { .. }) => vec![Effect::WriteClose],
+            Some(Stage::Term { .. }) => vec![Effect::Term],
+            Some(Stage::Kill { .. }) => vec![Effect::Kill],
         }
     }
 

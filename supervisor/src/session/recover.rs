@@ -21,7 +21,7 @@ use super::{SessionId, doubt};
 use crate::dirs::{DataDir, SessionDir};
 use crate::engine::{EngineIdentity, Labels};
 use crate::plan::{LABEL_INSTANCE, LABEL_SESSION};
-use crate::store::{Outcome, SessionFilter, SessionRow, Store, StoreError};
+use crate::store::{Outcome, Position, SessionFilter, SessionRow, Store, StoreError};
 
 /// A folder without a row that is younger than this belongs to a session that is just beginning.
 const BEGINNING: Duration = Duration::from_secs(60);
@@ -138,7 +138,7 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
     let ended = HostEvent::Ended { status, ending: ending.clone(), summary: summary.clone() };
     let outcome = Outcome { status, ending: Some(ending), summary: Some(summary) };
     let stored = match store.end_session(&row.id, outcome).await {
-        Ok(()) => store.append(&row.id, vec![ended.into()], None).await.map(drop),
+        Ok(()) => store.append(&row.id, vec![ended.into()], Position::default()).await.map(drop),
         Err(error) => Err(error),
     };
     match stored {

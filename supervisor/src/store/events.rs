@@ -28,6 +28,21 @@ impl<T: Into<What>> From<T> for NewEvent {
 /// How far a journal was read: opaque to the store.
 pub type JournalCursor = String;
 
+/// Where the owner of a session is, in its own words.
+#[derive(Clone, Debug, Default)]
+pub struct Position {
+    /// How far the journal was read, if that has changed.
+    pub cursor: Option<JournalCursor>,
+    /// What it knew before these events, if another process is to be able to go on from there.
+    pub checkpoint: Option<String>,
+}
+
+impl From<Option<JournalCursor>> for Position {
+    fn from(cursor: Option<JournalCursor>) -> Self {
+        Self { cursor, checkpoint: None }
+    }
+}
+
 /// What was stored.
 #[derive(Debug)]
 pub struct Appended {
@@ -36,15 +51,15 @@ pub struct Appended {
 }
 
 impl Store {
-    /// Stores `events` and, in the same transaction, the journal's position. Events of the runner's that are known
+    /// Stores `events` and, in the same transaction, where their owner is. Events of the runner's that are known
     /// already are left out.
     pub async fn append(
         &self,
         session: &SessionId,
         events: Vec<NewEvent>,
-        cursor: Option<JournalCursor>,
+        position: impl Into<Position>,
     ) -> Result<Appended, StoreError> {
-        let session = session.clone();
+        let (session, position) = (session.clone(), position.into());
         self.call(move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let last: u64 = transaction
@@ -65,7 +80,12 @@ impl Store {
                         stored.push(event);
                     }
                 }
-                if let Some(cursor) = cursor {
+                if let Some(checkpoint) = position.checkpoint {
+                    transaction
+                        .prepare_cached("INSERT OR REPLACE INTO checkpoints (session, body) VALUES (?1, ?2)")?
+                        .execute(params![session.as_str(), checkpoint])?;
+                }
+                if let Some(cursor) = position.cursor {
                     transaction
                         .prepare_cached("INSERT OR REPLACE INTO journals (session, cursor) VALUES (?1, ?2)")?
                         .execute(params![session.as_str(), cursor])?;
@@ -105,6 +125,42 @@ impl Store {
             Ok(connection
                 .prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE session = ?1")?
                 .query_row([session.as_str()], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// What the session's last owner knew.
+    pub async fn checkpoint(&self, session: &SessionId) -> Result<Option<String>, StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            Ok(connection
+                .query_row("SELECT body FROM checkpoints WHERE session = ?1", [session.as_str()], |row| row.get(0))
+                .optional()?)
+        })
+        .await
+    }
+
+    /// The runner's events after its own number `heard`, at most `limit`, with that number.
+    pub async fn runner_events(
+        &self,
+        session: &SessionId,
+        heard: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, SessionEvent)>, StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT runner_seq, seq, body FROM events
+                 WHERE session = ?1 AND runner_seq > ?2 ORDER BY runner_seq LIMIT ?3",
+            )?;
+            let rows = query.query_map(params![session.as_str(), heard, limit as u64], |row| {
+                Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?, row.get::<_, String>(2)?))
+            })?;
+            let read = |row: rusqlite::Result<(u64, u64, String)>| {
+                let (runner_seq, seq, body) = row?;
+                Ok((runner_seq, serde_json::from_str(&body).unwrap_or_else(|error| unreadable(seq, &error))))
+            };
+            rows.map(read).collect::<Result<_, JobError>>()
         })
         .await
     }
@@ -223,7 +279,7 @@ mod tests {
         let deep = format!(r#"{{"seq":1,"at":1,"kind":"x","a":{}{}}}"#, "[".repeat(126), "]".repeat(126));
         let event = ipc_protocol::event::Event::parse(deep.as_bytes()).unwrap();
         let deep = NewEvent { runner_seq: Some(1), what: What::Runner(event.kind) };
-        store.append(&id, vec![deep, HostEvent::InterruptSent {}.into()], None).await.unwrap();
+        store.append(&id, vec![deep, HostEvent::InterruptSent {}.into()], Position::default()).await.unwrap();
         let events = store.events(&id, 0, 9).await.unwrap();
         let What::Runner(EventKind::Raw { body, .. }) = &events[0].what else { panic!("{events:?}") };
         assert!(body.value.as_str().is_some_and(|text| text.contains("[[[[")), "{body:?}");
@@ -233,7 +289,7 @@ mod tests {
     async fn an_event_that_cannot_be_read_back_hides_no_other() {
         let (_dir, store, id) = store().await;
         let events = vec![HostEvent::InterruptSent {}.into(), HostEvent::InterruptSent {}.into()];
-        store.append(&id, events, None).await.unwrap();
+        store.append(&id, events, Position::default()).await.unwrap();
         store
             .call(|connection| Ok(connection.execute("UPDATE events SET body = '{' WHERE seq = 1", []).map(drop)?))
             .await

@@ -28,6 +28,9 @@ pub struct SessionRow {
     /// On whose account it runs.
     #[serde(skip)]
     pub principal: String,
+    /// What was asked for, as JSON: of a session that a service owns, so that the next service can go on with it.
+    #[serde(skip)]
+    pub request: Option<String>,
     /// The image.
     pub image: String,
     /// The user's folder.
@@ -62,6 +65,7 @@ impl SessionRow {
             ending: None,
             agent: agent.to_owned(),
             principal: DEFAULT_PRINCIPAL.to_owned(),
+            request: None,
             image: image.to_owned(),
             workspace: workspace.into(),
             created_at: Timestamp::now(),
@@ -131,7 +135,7 @@ pub enum SessionFilter {
 }
 
 const COLUMNS: &str = "id, status, reason, agent, image, workspace, created_at, ended_at, owner_pid, container, network, \
-                       summary, engine_id, engine_endpoint, principal";
+                       summary, engine_id, engine_endpoint, principal, request";
 
 impl Store {
     /// Writes down what is about to be done.
@@ -139,8 +143,9 @@ impl Store {
         self.call(move |connection| {
             connection.execute(
                 "INSERT INTO sessions
-                     (id, status, agent, image, workspace, created_at, owner_pid, engine_id, engine_endpoint, principal)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                     (id, status, agent, image, workspace, created_at, owner_pid, engine_id, engine_endpoint, principal,
+                      request)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 params![
                     row.id.as_str(),
                     row.status.word(),
@@ -152,6 +157,7 @@ impl Store {
                     row.engine.as_ref().map(|engine| &engine.id),
                     row.engine.as_ref().map(|engine| &engine.endpoint),
                     row.principal,
+                    row.request,
                 ],
             )?;
             Ok(())
@@ -183,6 +189,27 @@ impl Store {
         .await
     }
 
+    /// Why it ends, before everything is let go: whoever goes on with it then only has to let go.
+    pub async fn set_ending(&self, id: &SessionId, ending: &Ending) -> Result<(), StoreError> {
+        let id = id.clone();
+        let ending = serde_json::to_string(ending);
+        self.call(move |connection| {
+            connection.execute("UPDATE sessions SET reason = ?2 WHERE id = ?1", params![id.as_str(), ending?])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes that this process owns the session now.
+    pub async fn set_owner(&self, id: &SessionId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.call(move |connection| {
+            connection.execute("UPDATE sessions SET owner_pid = ?2 WHERE id = ?1", params![id.as_str(), std::process::id()])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// The end.
     pub async fn end_session(&self, id: &SessionId, outcome: Outcome) -> Result<(), StoreError> {
         let id = id.clone();
@@ -190,9 +217,10 @@ impl Store {
             let ending = outcome.ending.map(|ending| serde_json::to_string(&ending)).transpose()?;
             let summary = outcome.summary.map(|summary| serde_json::to_string(&summary)).transpose()?;
             connection.execute(
-                "UPDATE sessions SET status = ?2, reason = ?3, summary = ?4, ended_at = ?5 WHERE id = ?1",
+                "UPDATE sessions SET status = ?2, reason = ?3, summary = ?4, ended_at = ?5, request = NULL WHERE id = ?1",
                 params![id.as_str(), outcome.status.word(), ending, summary, Timestamp::now().to_string()],
             )?;
+            connection.execute("DELETE FROM checkpoints WHERE session = ?1", [id.as_str()])?;
             Ok(())
         })
         .await
@@ -289,5 +317,6 @@ fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
         summary: optional(11)?.map(|json| serde_json::from_str(&json)).transpose()?,
         engine: optional(12)?.zip(optional(13)?).map(|(id, endpoint)| EngineIdentity { id, endpoint }),
         principal: text(14)?,
+        request: optional(15)?,
     })
 }

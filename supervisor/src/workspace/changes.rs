@@ -22,7 +22,7 @@ const MAX_NAMES: usize = 50;
 /// Folders of the workspace that are not looked into.
 const LEFT_OUT: [&str; 3] = [".git", "ipc", "extra"];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     inode: u64,
     size: u64,
@@ -30,7 +30,7 @@ struct Stamp {
 }
 
 /// One look at a folder.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Look {
     files: BTreeMap<PathBuf, Stamp>,
 }
@@ -67,6 +67,16 @@ impl Names {
 }
 
 impl Look {
+    /// Keeps it in a file, for another process to compare with. A name that is not UTF-8 cannot be kept, and then nothing is.
+    pub fn save(&self, file: &Path) -> std::io::Result<()> {
+        fs::write(file, serde_json::to_vec(self).map_err(std::io::Error::other)?)
+    }
+
+    /// What was kept, if it was.
+    pub fn load(file: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(file).ok()?).ok()
+    }
+
     /// Looks at all files under `root`, links not followed. None if there are too many, or it takes too long.
     pub fn at(root: &Path) -> Option<Self> {
         let started = Instant::now();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipc_protocol::exit::RunnerExit;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -34,6 +35,14 @@ struct Counter {
     rose: Option<Instant>,
 }
 
+/// The counters' values.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Counts {
+    oom_kills: u64,
+    pids_refused: u64,
+}
+
 impl Counter {
     /// Whether it has risen for the first time.
     fn update(&mut self, now: Instant, count: Option<u64>) -> bool {
@@ -58,6 +67,17 @@ impl Vitals {
     pub(super) fn new(pid: Option<i32>) -> Self {
         let probe = pid.and_then(|pid| Probe::open(pid).ok());
         Self { probe, oom_kills: Counter::default(), pids_refused: Counter::default() }
+    }
+
+    /// Goes on with what another process had read: what it has told is not told again.
+    pub(super) fn resume(pid: Option<i32>, counts: Counts) -> Self {
+        let counter = |count| Counter { count, rose: None };
+        Self { oom_kills: counter(counts.oom_kills), pids_refused: counter(counts.pids_refused), ..Self::new(pid) }
+    }
+
+    /// What was read last.
+    pub(super) fn counts(&self) -> Counts {
+        Counts { oom_kills: self.oom_kills.count, pids_refused: self.pids_refused.count }
     }
 
     /// Reads the counters. What is new and bad comes back as warnings, each once.

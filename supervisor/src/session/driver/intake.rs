@@ -77,10 +77,10 @@ impl Driver {
                 .events
                 .iter()
                 .map(|event| NewEvent { runner_seq: Some(event.seq), what: What::Runner(event.kind.clone()) });
+            self.note_checkpoint();
             self.ledger.append_journal(events.collect(), batch.bytes, cursor).await?;
             for event in &batch.events {
-                self.summary.count(&event.kind);
-                self.step(Input::Runner(&event.kind)).await?;
+                self.hear(event.seq, &event.kind).await?;
             }
             if let Err(error) = self.journal.prune(batch.cursor) {
                 self.warn("ipc_prune_failed", chain(&error)).await?;

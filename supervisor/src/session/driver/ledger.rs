@@ -6,7 +6,7 @@ use super::budget::{Budget, CAP, RESERVE};
 use crate::session::SessionId;
 use crate::session::event::HostEvent;
 use crate::session::status::Status;
-use crate::store::{NewEvent, Store, StoreError};
+use crate::store::{NewEvent, Position, Store, StoreError};
 
 /// Stands for a message that was too much to store; its id is kept, so that it is still taken once.
 const DROPPED_BODY: &str = "null";
@@ -18,11 +18,18 @@ pub(super) struct Ledger {
     store: Store,
     latest: watch::Sender<u64>,
     budget: Budget,
+    /// What the driver knew before what is stored next.
+    checkpoint: Option<String>,
 }
 
 impl Ledger {
     pub(super) fn new(id: SessionId, store: Store, latest: watch::Sender<u64>) -> Self {
-        Self { id, store, latest, budget: Budget::new(CAP, RESERVE) }
+        Self { id, store, latest, budget: Budget::new(CAP, RESERVE), checkpoint: None }
+    }
+
+    /// To be stored with the next events.
+    pub(super) fn note(&mut self, checkpoint: Option<String>) {
+        self.checkpoint = checkpoint;
     }
 
     pub(super) async fn set_status(&self, status: Status) -> Result<(), StoreError> {
@@ -57,7 +64,8 @@ impl Ledger {
     }
 
     async fn store_all(&mut self, events: Vec<NewEvent>, cursor: Option<String>) -> Result<(), StoreError> {
-        let appended = self.store.append(&self.id, events, cursor).await?;
+        let position = Position { cursor, checkpoint: self.checkpoint.take() };
+        let appended = self.store.append(&self.id, events, position).await?;
         if let Some(last) = appended.events.last() {
             self.latest.send_replace(last.seq);
         }
@@ -103,7 +111,7 @@ mod tests {
         store.insert_session(SessionRow::new(id.clone(), "command", "image", "/w")).await.unwrap();
         let (latest, seen) = watch::channel(0);
         let budget = Budget::new(2_000, 10_000);
-        let mut ledger = Ledger { id: id.clone(), store: store.clone(), latest, budget };
+        let mut ledger = Ledger { id: id.clone(), store: store.clone(), latest, budget, checkpoint: None };
         let text = |seq| {
             let body = ClippedText::new("x".repeat(900), 900);
             NewEvent { runner_seq: Some(seq), what: What::Runner(EventKind::Text { body, parent_call: None }) }

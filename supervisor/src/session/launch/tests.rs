@@ -20,7 +20,7 @@ async fn a_session_that_cannot_be_reached_leaves_no_row() {
     let lock = make_folder(&folder).unwrap();
     // Its place is taken.
     std::fs::create_dir(folder.control_socket()).unwrap();
-    let error = launcher.begin(plan, None, &folder, lock).await.unwrap_err();
+    let error = launcher.begin(Account::default(), plan, None, &folder, lock).await.unwrap_err();
     assert!(matches!(error, LaunchError::Folder { .. }), "{error}");
     assert_eq!(launcher.store.sessions(SessionFilter::All).await.unwrap().len(), 0);
 }

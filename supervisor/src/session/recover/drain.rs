@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::dirs::SessionDir;
 use crate::session::event::{HostEvent, What};
 use crate::session::{SessionId, requests};
-use crate::store::{NewEvent, Store, StoreError};
+use crate::store::{NewEvent, Position, Store, StoreError};
 
 /// For the journal; all that a runner of ours can leave unread takes a few seconds.
 const JOURNAL: Duration = Duration::from_secs(30);
@@ -146,7 +146,7 @@ impl Estate<'_> {
 
     async fn warn(&self, code: &str, message: String) -> Result<(), StoreError> {
         self.store
-            .append(self.id, vec![HostEvent::HostWarning { code: code.into(), message }.into()], None)
+            .append(self.id, vec![HostEvent::HostWarning { code: code.into(), message }.into()], Position::default())
             .await
             .map(drop)
     }

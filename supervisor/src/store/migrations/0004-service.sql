@@ -1,7 +1,13 @@
 -- What a service has to know of its sessions after a restart, and who asked it for what.
 ALTER TABLE sessions ADD COLUMN principal TEXT NOT NULL DEFAULT 'default';
--- JSON: what was asked for, while the session lives.
+-- JSON: what was asked for, of a session that a service owns, while it lives: the next service goes on with it.
 ALTER TABLE sessions ADD COLUMN request TEXT;
+
+-- What the owner of a session knew of it when it last stored events.
+CREATE TABLE checkpoints (
+    session TEXT PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
+    body    TEXT NOT NULL
+);
 
 CREATE INDEX sessions_by_age ON sessions (created_at, id);
 
