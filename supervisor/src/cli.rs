@@ -40,7 +40,9 @@ pub async fn main() -> Exit {
     let log = (!matches!(args.command, Command::Serve(_))).then(|| log::Log::start(verbose));
     let style = show::style::Style::resolve(args.global.color);
     let done = dispatch(args).await;
-    log.finish();
+    if let Some(log) = log {
+        log.finish();
+    }
     match done {
         Ok(exit) => exit,
         Err(error) => {

@@ -35,8 +35,13 @@ use listen::{Listen, Socket};
 use lock::{Holder, LockError};
 use manager::Manager;
 
+use crate::error_chain::chain;
+
 /// How long running requests may take to end when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How often the store is compared with the engine.
+const RECONCILE: Duration = Duration::from_secs(60);
 
 /// How the daemon is reached.
 #[derive(Clone, Debug)]
@@ -117,9 +122,17 @@ impl Daemon {
         let api = Api::new(Arc::clone(&manager), Arc::new(builds), stopping.clone());
         let router = api::router(api, Guard { token: options.token.clone() });
         let tasks = TaskTracker::new();
+        // Before anybody is let in: who asks for a session finds it owned.
+        reconcile(&manager).await;
         let listen = Listen { router, stopping: stopping.clone(), tasks: tasks.clone() };
         tasks.spawn(listen.clone().tcp(listener));
         tasks.spawn(listen.unix(unix));
+        let (again, stop) = (Arc::clone(&manager), stopping.clone());
+        tasks.spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(RECONCILE)).await.is_some() {
+                reconcile(&again).await;
+            }
+        });
         Ok(Self { address, manager, stopping, tasks, _socket: socket, _lock: lock })
     }
 
@@ -132,5 +145,19 @@ impl Daemon {
             tracing::warn!("{} connections did not end within {DRAIN:?}", self.tasks.len());
         }
         self.manager.count()
+    }
+}
+
+async fn reconcile(manager: &Arc<Manager>) {
+    match manager.reconcile().await {
+        Ok(done) => {
+            if done.adopted + done.ended > 0 {
+                tracing::info!("{} sessions are gone on with, {} were ended", done.adopted, done.ended);
+            }
+            for problem in done.problems {
+                tracing::warn!("{problem}");
+            }
+        }
+        Err(error) => tracing::warn!("what runs cannot be compared with the store: {}", chain(&error)),
     }
 }

@@ -3,6 +3,7 @@
 //! A request takes the next answer once it has been read whole; one whose `expect` is not met takes none. Everything
 //! about an answer is decided by its script line ([`script`]), rendered to steps ([`message`]) and played ([`playback`]).
 
+mod cursor;
 mod message;
 mod playback;
 mod script;
@@ -26,6 +27,7 @@ use super::record::{End, Exchange};
 use super::reply::{Retry, refusal};
 use super::server::Shared;
 
+use cursor::Cursor;
 use message::{Asked, Numbers};
 use playback::{HANG_TIME, Playback, Step};
 use script::{Answer, Entry, Hang, StatusAnswer};
@@ -65,14 +67,6 @@ pub(super) struct Replay {
     cursor: Mutex<Cursor>,
 }
 
-#[derive(Debug, Default)]
-struct Cursor {
-    entry: usize,
-    /// How often this entry has answered already.
-    repeated: u32,
-    served: u64,
-}
-
 /// What a request gets.
 enum Next<'a> {
     Answer(&'a Entry, u64),
@@ -82,9 +76,9 @@ enum Next<'a> {
 
 impl Replay {
     pub(super) fn new(script: Script, speed: ReplaySpeed) -> Self {
-        let Script { name, entries } = script;
+        let Script { name, entries, kept_in } = script;
         let answers = entries.iter().map(|entry| u64::from(entry.repeat)).sum();
-        Self { name, entries, answers, speed, cursor: Mutex::new(Cursor::default()) }
+        Self { name, entries, answers, speed, cursor: Mutex::new(Cursor::open(kept_in)) }
     }
 
     pub(super) async fn answer(
@@ -132,19 +126,25 @@ impl Replay {
 
     fn next(&self, body: &[u8]) -> Next<'_> {
         let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(entry) = self.entries.get(cursor.entry) else { return Next::Exhausted };
+        cursor.arrive(body);
+        let was = cursor.at;
+        let Some(entry) = self.entries.get(was.entry) else { return Next::Exhausted };
         if let Some(expected) = &entry.expect
             && !mentions(body, expected)
         {
             return Next::Mismatch(entry, expected);
         }
-        cursor.repeated += 1;
-        cursor.served += 1;
-        if cursor.repeated >= entry.repeat {
-            cursor.entry += 1;
-            cursor.repeated = 0;
+        let at = &mut cursor.at;
+        at.repeated += 1;
+        at.served += 1;
+        if at.repeated >= entry.repeat {
+            at.entry += 1;
+            at.repeated = 0;
         }
-        Next::Answer(entry, cursor.served)
+        let served = at.served;
+        // Before the answer: whoever goes on from here must not take it for one that was never begun.
+        cursor.keep(body, was);
+        Next::Answer(entry, served)
     }
 
     async fn play(&self, entry: &Entry, number: u64, body: &[u8]) -> Result<Response<OutBody>, String> {

@@ -1,5 +1,7 @@
 //! Where answers come from: a real API, a real API with a recording, or a script.
 
+use std::path::PathBuf;
+
 use super::access::ModelAccess;
 use super::connector::TlsRoots;
 use super::limits::Limits;
@@ -16,6 +18,17 @@ pub enum Upstream {
     Record(LiveUpstream, Recorder),
     /// Answers from a script, in the order of the requests; no credential and no network.
     Replay(Script, ReplaySpeed),
+}
+
+impl Upstream {
+    /// Keeps the place in a script in a file, see [`Script::kept_in`]; nothing else has one.
+    #[must_use]
+    pub fn kept_in(self, file: PathBuf) -> Self {
+        match self {
+            Self::Replay(script, speed) => Self::Replay(script.kept_in(file), speed),
+            other @ (Self::Live(_) | Self::Record(..)) => other,
+        }
+    }
 }
 
 /// A real upstream.

@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::engine::EngineSlot;
 use crate::dirs::DataDir;
+use crate::error_chain::chain;
 use crate::image::{self, BuildRequest, DEFAULT_BASE, HostSettings, Progress};
-use crate::session::driver::chain;
 
 /// Builds that are remembered; the oldest that have ended go first.
 const KEPT: usize = 32;

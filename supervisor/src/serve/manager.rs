@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -10,15 +11,21 @@ use super::engine::EngineSlot;
 use crate::config::Config;
 use crate::dirs::DataDir;
 use crate::door::{self, Door, Refused};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, EngineInfo};
+use crate::error_chain::chain;
 use crate::request::SessionRequest;
+use crate::request::wire::NewSession;
 use crate::session::SessionId;
 use crate::session::control::{Answer, ControlError, Request, ask};
-use crate::session::launch::{LaunchError, Launcher, Remote, Session};
-use crate::store::{Decision, NewAudit, SessionRow, Store, StoreError};
+use crate::session::launch::{Account, AdoptError, Adopted, LaunchError, Launcher, Remote, Session};
+use crate::session::recover;
+use crate::store::{Decision, NewAudit, SessionFilter, SessionRow, Store, StoreError};
 
 /// Sessions at once, whatever else is configured: far above what a host bears, so that a loop of requests ends here.
 const MAX_SESSIONS: usize = 1000;
+
+/// Sessions that are taken over at once: each asks the engine a few things.
+const ADOPTED_AT_ONCE: usize = 16;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -59,6 +66,28 @@ pub enum StartError {
     TooMany,
 }
 
+/// What a comparison of store and engine has led to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reconciled {
+    /// Sessions that this daemon owns now.
+    pub adopted: usize,
+    /// Sessions that were ended.
+    pub ended: usize,
+    /// What could not be done, in words.
+    pub problems: Vec<String>,
+}
+
+/// Why store and engine could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The engine does not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store does not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl Manager {
     /// Without any session yet.
     pub fn new(store: Store, dirs: DataDir, instance: Arc<str>, engine: EngineSlot, config: Config) -> Self {
@@ -94,7 +123,7 @@ impl Manager {
         let (session, decision, reasons) = match &started {
             Ok(id) => (Some(id.clone()), Decision::Allowed, Vec::new()),
             Err(StartError::Refused(Refused::Denied(denied))) => (None, Decision::Denied, denied.reasons.clone()),
-            Err(error) => (None, Decision::Denied, vec![crate::session::driver::chain(error)]),
+            Err(error) => (None, Decision::Denied, vec![chain(error)]),
         };
         self.audit(NewAudit { actor, action: "session.create", session, decision, reasons }).await;
         started
@@ -110,9 +139,19 @@ impl Manager {
         // Looks at folders, which may lie on a slow file system.
         let judged = tokio::task::spawn_blocking(move || door.judge(judged).map(drop)).await;
         judged.unwrap_or(Ok(()))?;
-        let (engine, info) = self.engine.get().await?;
+        let (launcher, info) = self.launcher().await?;
         let request = door::fit(request, &info)?;
+        let kept = serde_json::to_string(&NewSession::from(request.clone())).ok();
         let admitted = self.door().judge(request)?;
+        let account = Account { request: kept, ..Account::default() };
+        let session = launcher.launch_on(account, admitted.permit, admitted.upstream).await?;
+        let id = session.id.clone();
+        self.keep(session);
+        Ok(id)
+    }
+
+    async fn launcher(&self) -> Result<(Launcher, EngineInfo), EngineError> {
+        let (engine, info) = self.engine.get().await?;
         let launcher = Launcher {
             engine,
             store: self.store.clone(),
@@ -120,10 +159,72 @@ impl Manager {
             instance: Arc::clone(&self.instance),
             identity: info.identity(),
         };
-        let session = launcher.launch(admitted.permit, admitted.upstream).await?;
-        let id = session.id.clone();
-        self.keep(session);
-        Ok(id)
+        Ok((launcher, info))
+    }
+
+    /// Compares the store with the engine: goes on with the sessions of an ended service, and clears away what others have
+    /// left. Idempotent.
+    ///
+    /// # Errors
+    /// When the engine or the store does not answer: then nothing is known.
+    pub async fn reconcile(self: &Arc<Self>) -> Result<Reconciled, ReconcileError> {
+        let (launcher, _) = self.launcher().await?;
+        let rows = self.store.sessions(SessionFilter::Live).await?;
+        let ours = rows.into_iter().filter(|row| {
+            row.request.is_some()
+                && recover::elsewhere(row, &launcher.identity).is_none()
+                && self.latest(&row.id).is_none()
+        });
+        let adopting = ours.map(|row| self.adopt(&launcher, row));
+        let adopted: Vec<Result<bool, String>> =
+            stream::iter(adopting).buffer_unordered(ADOPTED_AT_ONCE).collect().await;
+        let mut reconciled = Reconciled::default();
+        for outcome in adopted {
+            match outcome {
+                Ok(ours) => reconciled.adopted += usize::from(ours),
+                Err(problem) => reconciled.problems.push(problem),
+            }
+        }
+        if recover::is_due(&launcher).await? {
+            let swept = recover::sweep(&launcher).await;
+            reconciled.ended = swept.sessions.len();
+            reconciled.problems.extend(swept.problems);
+        }
+        Ok(reconciled)
+    }
+
+    /// Whether the session is ours now.
+    async fn adopt(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Result<bool, String> {
+        let id = row.id.clone();
+        let failed = |why: &dyn std::error::Error| format!("session {id}: {}", chain(why));
+        let config = self.config();
+        let new = row.request.as_deref().map(serde_json::from_str::<NewSession>);
+        let request = match new {
+            Some(Ok(new)) => new.into_request(&config.session, config.proxy.port).ok(),
+            Some(Err(_)) | None => None,
+        };
+        let Some(request) = request else {
+            // Of a newer aigo, or no longer what we wrote: nobody can go on with it.
+            let swept = recover::end(launcher, row).await;
+            return if swept.problems.is_empty() { Ok(false) } else { Err(swept.problems.join("; ")) };
+        };
+        let upstream = self.door().upstream(&request).unwrap_or_else(|error| {
+            tracing::error!("session {id}: its agent has no model any more: {}", chain(&error));
+            None
+        });
+        match launcher.adopt(&row, &request, upstream).await {
+            Ok(Adopted::Ours(session)) => {
+                self.keep(*session);
+                Ok(true)
+            }
+            Ok(Adopted::Owned) => Ok(false),
+            // Its folder is gone, and with it all that could be gone on with.
+            Err(AdoptError::Lock(_) | AdoptError::Begin(_)) if !self.dirs.session(&id).ipc().is_dir() => {
+                let swept = recover::end(launcher, row).await;
+                if swept.problems.is_empty() { Ok(false) } else { Err(swept.problems.join("; ")) }
+            }
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     /// Owns a session until its end.
@@ -168,7 +269,7 @@ impl Manager {
     /// Writes a line of the audit log. A log that cannot be written is said, and stops nothing: it holds no state.
     pub async fn audit(&self, line: NewAudit) {
         if let Err(error) = self.store.audit(line).await {
-            tracing::error!("the audit log cannot be written: {}", crate::session::driver::chain(&error));
+            tracing::error!("the audit log cannot be written: {}", chain(&error));
         }
     }
 

@@ -190,6 +190,10 @@ impl Launcher {
             grant: None,
             engine_touched: false,
         };
+        let upstream = upstream.map(|upstream| match driver.survives() {
+            true => upstream.kept_in(folder.replay()),
+            false => upstream,
+        });
         let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes };
         let beginning = Beginning::Launch(Box::new(plan), upstream);
         Ok(Session { id, latest: latest_seen, commands, task: life.spawn(beginning, listener) })

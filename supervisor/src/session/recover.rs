@@ -51,7 +51,9 @@ pub async fn sweep(launcher: &Launcher) -> Swept {
     let mut known: BTreeSet<SessionId> = BTreeSet::new();
     for row in rows {
         known.insert(row.id.clone());
-        sweep_session(launcher, row, &mut swept).await;
+        if !is_kept(&row) {
+            sweep_session(launcher, row, &mut swept).await;
+        }
     }
     for id in engine_sessions(launcher, &mut swept).await {
         if !known.contains(&id) && !lock::is_held(&dirs.session(&id).lock()) {
@@ -72,7 +74,7 @@ pub async fn sweep(launcher: &Launcher) -> Swept {
 pub async fn is_due(launcher: &Launcher) -> Result<bool, StoreError> {
     let Launcher { store, dirs, identity, .. } = launcher;
     let is_dead = |id: &SessionId| !lock::is_held(&dirs.session(id).lock());
-    let is_ours = |row: &SessionRow| elsewhere(row, identity).is_none();
+    let is_ours = |row: &SessionRow| elsewhere(row, identity).is_none() && !is_kept(row);
     if store.sessions(SessionFilter::Live).await?.iter().any(|row| is_dead(&row.id) && is_ours(row)) {
         return Ok(true);
     }
@@ -82,6 +84,18 @@ pub async fn is_due(launcher: &Launcher) -> Result<bool, StoreError> {
         }
     }
     Ok(!store.owing().await?.is_empty())
+}
+
+/// Ends one session whose owner is dead, also one that a service would go on with.
+pub async fn end(launcher: &Launcher, row: SessionRow) -> Swept {
+    let mut swept = Swept::default();
+    sweep_session(launcher, row, &mut swept).await;
+    swept
+}
+
+/// A service's session runs on without it, until the next one.
+fn is_kept(row: &SessionRow) -> bool {
+    row.request.is_some() && row.ended_at.is_none()
 }
 
 /// Says so if the session is on another engine than this one.
@@ -133,7 +147,8 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
         }
     };
     swept.problems.extend(remove_mount_points(store, &row.id, &row.workspace).await);
-    let ending = Ending::because(EndReason::Cancelled, "the aigo process that ran it ended without a word");
+    let unknown = || Ending::because(EndReason::Cancelled, "the aigo process that ran it ended without a word");
+    let ending = row.ending.clone().unwrap_or_else(unknown);
     let status = ending.reason.status();
     let ended = HostEvent::Ended { status, ending: ending.clone(), summary: summary.clone() };
     let outcome = Outcome { status, ending: Some(ending), summary: Some(summary) };

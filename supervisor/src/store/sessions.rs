@@ -204,7 +204,10 @@ impl Store {
     pub async fn set_owner(&self, id: &SessionId) -> Result<(), StoreError> {
         let id = id.clone();
         self.call(move |connection| {
-            connection.execute("UPDATE sessions SET owner_pid = ?2 WHERE id = ?1", params![id.as_str(), std::process::id()])?;
+            connection.execute(
+                "UPDATE sessions SET owner_pid = ?2 WHERE id = ?1",
+                params![id.as_str(), std::process::id()],
+            )?;
             Ok(())
         })
         .await

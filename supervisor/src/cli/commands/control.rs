@@ -92,7 +92,7 @@ async fn clear_away(context: &Context, row: &SessionRow) -> Result<SessionRow, C
     if let Some(where_it_is) = recover::elsewhere(row, &launcher.identity) {
         return Err(CliError::environment(anyhow::anyhow!(where_it_is)));
     }
-    let swept = recover::sweep(&launcher).await;
+    let swept = recover::end(&launcher, row.clone()).await;
     match ended(context, row).await? {
         Some(row) => Ok(row),
         None => Err(CliError::environment(anyhow::anyhow!(

@@ -42,6 +42,8 @@ pub enum ScriptError {
 pub struct Script {
     pub(super) name: String,
     pub(super) entries: Vec<Entry>,
+    /// Where the place that was reached is kept.
+    pub(super) kept_in: Option<PathBuf>,
 }
 
 /// One answer, given `repeat` times.
@@ -178,6 +180,13 @@ impl Script {
         Self::parse(&path.display().to_string(), &text)
     }
 
+    /// Keeps the place that is reached in a file, for the process that goes on with the session; goes on from there if
+    /// the file is there.
+    #[must_use]
+    pub fn kept_in(self, file: PathBuf) -> Self {
+        Self { kept_in: Some(file), ..self }
+    }
+
     /// Reads a script's text; `name` stands for it in messages.
     ///
     /// # Errors
@@ -205,7 +214,7 @@ impl Script {
         if entries.is_empty() {
             return Err(ScriptError::Empty { name: name.to_owned() });
         }
-        Ok(Self { name: name.to_owned(), entries })
+        Ok(Self { kept_in: None, name: name.to_owned(), entries })
     }
 
     /// How many answers it holds, repetitions included.

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::session::driver::chain;
+use crate::error_chain::chain;
 
 /// The media type of a problem document (RFC 9457 section 3).
 const MEDIA_TYPE: &str = "application/problem+json";

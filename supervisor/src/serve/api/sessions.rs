@@ -107,7 +107,7 @@ pub(super) async fn create(
 }
 
 fn refused(error: StartError) -> Problem {
-    let detail = crate::session::driver::chain(&error);
+    let detail = crate::error_chain::chain(&error);
     match error {
         StartError::Refused(Refused::Denied(denied)) => {
             let fields = denied.reasons.into_iter().map(|detail| FieldError { pointer: String::new(), detail });
@@ -236,7 +236,7 @@ async fn ask(
                 Some(error) => Err(error),
                 None => Ok(answer.id),
             },
-            Err(error) => Err(crate::session::driver::chain(&error)),
+            Err(error) => Err(crate::error_chain::chain(&error)),
         }
     };
     let (decision, reasons) = match &outcome {

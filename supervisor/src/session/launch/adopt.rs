@@ -92,7 +92,7 @@ impl Launcher {
             (Some(ending), _) => Beginning::Over(ending.clone()),
             (None, Some(info)) if info.phase != ContainerPhase::Created => {
                 let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
-                let model = upstream.map(|upstream| (upstream, request.proxy_port, notices));
+                let model = upstream.map(|upstream| (upstream.kept_in(folder.replay()), request.proxy_port, notices));
                 let running = self.take_over(&mut resources, request, info, model).await;
                 let age = jiff::Timestamp::now().duration_since(row.created_at);
                 // A clock that was set back makes it negative.
@@ -103,7 +103,8 @@ impl Launcher {
                 Beginning::Adopt(Box::new(provision::Provisioned { running, before }), notice_queue)
             }
             (None, Some(_) | None) => {
-                let detail = "the service ended while it brought the session up, and before its agent ran; start it again";
+                let detail =
+                    "the service ended while it brought the session up, and before its agent ran; start it again";
                 Beginning::Over(Ending::because(EndReason::Cancelled, detail))
             }
         };
