@@ -14,7 +14,7 @@ use crate::proxy::{
     AccessError, CredentialKind, LiveUpstream, ModelAccess, RecordError, Recorder, ReplaySpeed, Script, ScriptError,
     TlsRoots, Upstream, UpstreamUrl,
 };
-use crate::request::{DEFAULT_CPUS, ModelSource, SessionRequest};
+use crate::request::{ModelSource, SessionRequest};
 use crate::units::MilliCpus;
 use crate::workspace::facts::{FolderError, FolderFacts};
 
@@ -45,7 +45,7 @@ pub enum Refused {
     #[error(transparent)]
     Access(#[from] AccessError),
     /// More CPUs than there are.
-    #[error("{asked} CPUs are more than the engine's host has ({host})")]
+    #[error("--cpus {asked}: the engine's host has only {host}")]
     Cpus {
         /// As many were asked for.
         asked: MilliCpus,
@@ -57,6 +57,14 @@ pub enum Refused {
     Denied(#[from] Denied),
 }
 
+/// A request against which nothing speaks but, perhaps, the engine's host.
+#[derive(Debug)]
+pub struct Asking {
+    request: SessionRequest,
+    facts: Facts,
+    upstream: Option<Upstream>,
+}
+
 /// A request that may be carried out, and who answers for its model.
 #[derive(Debug)]
 pub struct Admitted {
@@ -66,15 +74,36 @@ pub struct Admitted {
     pub upstream: Option<Upstream>,
 }
 
+impl Asking {
+    /// Fits the limits to the engine's host: a default may shrink, what was asked for must be possible.
+    ///
+    /// # Errors
+    /// [`Refused::Cpus`].
+    pub fn admit(self, cpus_were_named: bool, info: &EngineInfo) -> Result<Admitted, Refused> {
+        let Self { mut request, facts, upstream } = self;
+        let host = MilliCpus(info.cpus.saturating_mul(1000));
+        let asked = request.limits.cpus;
+        if asked.0 > host.0 {
+            if cpus_were_named {
+                return Err(Refused::Cpus { asked, host });
+            }
+            request.limits.cpus = host;
+        }
+        Ok(Admitted { permit: policy::judge(request, facts)?, upstream })
+    }
+}
+
 impl Door {
-    /// Judges a request: everything that can be told without the engine.
+    /// Judges a request: everything that can be told without the engine. Looks at folders, which may lie on a slow file
+    /// system.
     ///
     /// # Errors
     /// Everything that speaks against it.
-    pub fn judge(&self, request: SessionRequest) -> Result<Admitted, Refused> {
+    pub fn ask(&self, request: SessionRequest) -> Result<Asking, Refused> {
         let upstream = self.upstream(&request)?;
         let facts = self.facts(&request, upstream.is_some())?;
-        Ok(Admitted { permit: policy::judge(request, facts)?, upstream })
+        policy::judge(request.clone(), facts.clone())?;
+        Ok(Asking { request, facts, upstream })
     }
 
     /// Who answers for a model: a script, or the upstream with the host's credential.
@@ -119,20 +148,4 @@ impl Door {
 fn host_secrets(env: impl Fn(&str) -> Option<OsString>) -> Vec<SecretString> {
     let text = |kind: CredentialKind| env(kind.variable())?.into_string().ok();
     CredentialKind::BY_PRECEDENCE.into_iter().filter_map(text).map(SecretString::from).collect()
-}
-
-/// Fits the limits to the host: a default may shrink, what was asked for must be possible.
-///
-/// # Errors
-/// [`Refused::Cpus`].
-pub fn fit(mut request: SessionRequest, info: &EngineInfo) -> Result<SessionRequest, Refused> {
-    let host = MilliCpus(info.cpus.saturating_mul(1000));
-    let asked = request.limits.cpus;
-    if asked.0 > host.0 {
-        if asked != DEFAULT_CPUS {
-            return Err(Refused::Cpus { asked, host });
-        }
-        request.limits.cpus = host;
-    }
-    Ok(request)
 }

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::engine::EngineSlot;
 use crate::config::Config;
 use crate::dirs::DataDir;
-use crate::door::{self, Door, Refused};
+use crate::door::{Admitted, Door, Refused};
 use crate::engine::{EngineError, EngineInfo};
 use crate::error_chain::chain;
 use crate::request::SessionRequest;
@@ -61,6 +61,9 @@ pub enum StartError {
     /// It could not begin.
     #[error(transparent)]
     Launch(#[from] LaunchError),
+    /// The daemon ends.
+    #[error("the service is stopping: {0}")]
+    Stopping(String),
     /// There are too many.
     #[error("{MAX_SESSIONS} sessions run already")]
     TooMany,
@@ -118,8 +121,13 @@ impl Manager {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(self: &Arc<Self>, request: SessionRequest, actor: String) -> Result<SessionId, StartError> {
-        let started = self.try_start(request).await;
+    pub async fn start(
+        self: &Arc<Self>,
+        request: SessionRequest,
+        cpus_were_named: bool,
+        actor: String,
+    ) -> Result<SessionId, StartError> {
+        let started = self.try_start(request, cpus_were_named).await;
         let (session, decision, reasons) = match &started {
             Ok(id) => (Some(id.clone()), Decision::Allowed, Vec::new()),
             Err(StartError::Refused(Refused::Denied(denied))) => (None, Decision::Denied, denied.reasons.clone()),
@@ -129,22 +137,23 @@ impl Manager {
         started
     }
 
-    async fn try_start(self: &Arc<Self>, request: SessionRequest) -> Result<SessionId, StartError> {
+    async fn try_start(
+        self: &Arc<Self>,
+        request: SessionRequest,
+        cpus_were_named: bool,
+    ) -> Result<SessionId, StartError> {
         if self.lock().len() >= MAX_SESSIONS {
             return Err(StartError::TooMany);
         }
-        // What can be told without the engine is told first.
         let door = self.door();
-        let judged = request.clone();
-        // Looks at folders, which may lie on a slow file system.
-        let judged = tokio::task::spawn_blocking(move || door.judge(judged).map(drop)).await;
-        judged.unwrap_or(Ok(()))?;
+        // What can be told without the engine is told first.
+        let asking = tokio::task::spawn_blocking(move || door.ask(request)).await;
+        let asking = asking.map_err(|error| StartError::Stopping(error.to_string()))??;
         let (launcher, info) = self.launcher().await?;
-        let request = door::fit(request, &info)?;
-        let kept = serde_json::to_string(&NewSession::from(request.clone())).ok();
-        let admitted = self.door().judge(request)?;
-        let account = Account { request: kept, ..Account::default() };
-        let session = launcher.launch_on(account, admitted.permit, admitted.upstream).await?;
+        let Admitted { permit, upstream } = asking.admit(cpus_were_named, &info)?;
+        let request = serde_json::to_string(&NewSession::from(permit.request().clone())).ok();
+        let account = Account { request, ..Account::default() };
+        let session = launcher.launch_on(account, permit, upstream).await?;
         let id = session.id.clone();
         self.keep(session);
         Ok(id)

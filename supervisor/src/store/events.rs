@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
-use super::writer::{Store, StoreError};
+use super::writer::{JobError, Store, StoreError};
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, SessionEvent, What};
 

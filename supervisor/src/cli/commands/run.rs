@@ -13,7 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
 use crate::cli::show::style::Style;
-use crate::policy;
+use crate::door::{Admitted, Door, Refused};
 use crate::session::launch::Launcher;
 use crate::session::recover;
 use keyboard::Keyboard;
@@ -29,20 +29,31 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
     // Whatever is wrong with what was asked is said before anything outside is touched.
     let request = prepare::request(&args, interactive)?;
     let context = Context::open(global)?;
-    let model = prepare::model(&args, &request)?;
-    let facts = prepare::facts(&context, &request, &model)?;
-    // The engine's host has a say in the limits, and is asked last; all that can be mended is said without it.
-    policy::judge(request.clone(), facts.clone()).map_err(CliError::usage)?;
+    let door = Door {
+        own_folders: vec![context.dirs.root().to_owned()],
+        upstream: None,
+        allow_plain_http: args.allow_plain_http,
+    };
+    let asking = door.ask(request).map_err(refused)?;
     let (engine, info) = context.engine().await?;
-    let request = prepare::fit(request, args.cpus, &info)?;
-    let permit = policy::judge(request, facts).map_err(CliError::usage)?;
+    let Admitted { permit, upstream } = asking.admit(args.cpus.is_some(), &info).map_err(refused)?;
     let launcher = context.launcher(engine, &info);
     clear_away_the_dead(&launcher).await?;
     let header = printer::header(&permit);
     // Before there is anything that a signal could leave behind.
     let mut signals = Signals::new().map_err(CliError::environment)?;
-    let session = launcher.launch(permit, model.upstream).await.map_err(CliError::environment)?;
+    let session = launcher.launch(permit, upstream).await.map_err(CliError::environment)?;
     attend::attend(session, &mut signals, &context.store, attend, header).await
+}
+
+/// A missing credential is not a mistake in what was asked.
+fn refused(refused: Refused) -> CliError {
+    match refused {
+        Refused::Access(error) => CliError::environment(error),
+        Refused::Folder(_) | Refused::Script(_) | Refused::Record(_) | Refused::Cpus { .. } | Refused::Denied(_) => {
+            CliError::usage(refused)
+        }
+    }
 }
 
 /// Before anything new: mount points of a dead session may lie in this very folder.

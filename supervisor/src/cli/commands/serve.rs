@@ -13,6 +13,7 @@ use crate::cli::args::Global;
 use crate::cli::args::serve::ServeArgs;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::log::ServiceLog;
+use crate::cli::say;
 use crate::config::{Config, Flag, Loaded, Places};
 use crate::dirs::DataDir;
 use crate::engine::docker::HostEnv;
@@ -56,7 +57,7 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
     let manager = Manager::new(store, dirs, instance, engine, config);
     let daemon = Daemon::start(&options, manager).await.map_err(CliError::environment)?;
     let address = format!("http://{} and {}", daemon.address, options.socket.display());
-    eprintln!("aigo serves {address}");
+    say::aside(format_args!("aigo serves {address}"));
     notify::ready(&format!("serving {address}"));
     let stop = CancellationToken::new();
     let manager = Arc::clone(&daemon.manager);
@@ -78,7 +79,7 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
     notify::stopping("stopping; sessions run on");
     let left = daemon.stop().await;
     if left > 0 {
-        eprintln!("{left} sessions run on; the next `aigo serve` finds them");
+        say::aside(format_args!("{left} sessions run on; the next `aigo serve` finds them"));
     }
     Ok(Exit::Ok)
 }

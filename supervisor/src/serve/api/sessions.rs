@@ -93,11 +93,12 @@ pub(super) async fn create(
     Json(new): Json<NewSession>,
 ) -> Result<Response, Problem> {
     let config = api.manager.config();
+    let cpus_were_named = new.limits.cpus.is_some();
     let request = new.into_request(&config.session, config.proxy.port).map_err(|bad| {
         let fields = bad.into_iter().map(|bad| FieldError { pointer: bad.pointer.to_owned(), detail: bad.detail });
         Problem::unprocessable("some fields cannot be as they are").with(fields.collect())
     })?;
-    let id = api.manager.start(request, peer.actor()).await.map_err(refused)?;
+    let id = api.manager.start(request, cpus_were_named, peer.actor()).await.map_err(refused)?;
     let row = find(&api, &id).await?;
     let mut headers = HeaderMap::new();
     if let Ok(location) = HeaderValue::try_from(format!("{PREFIX}/sessions/{id}")) {
@@ -118,7 +119,7 @@ fn refused(error: StartError) -> Problem {
             Problem::unprocessable(detail)
         }
         StartError::Engine(_) | StartError::Launch(_) => Problem::unavailable(detail),
-        StartError::TooMany => Problem::busy(detail),
+        StartError::Stopping(_) | StartError::TooMany => Problem::busy(detail),
     }
 }
 
@@ -199,7 +200,7 @@ pub(super) async fn close(
         return Err(Problem::unprocessable("some fields cannot be as they are").with(errors));
     }
     let grace_ms = grace.map_or(u64::MAX, |secs| u64::from(secs) * 1000);
-    ask(&api, &peer, &id, "session.close", Request::Close { grace_ms, by: peer.actor() }).await?;
+    ask(&api, &peer, &id, "session.close", Request::Close { grace_ms, interrupt: false, by: peer.actor() }).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

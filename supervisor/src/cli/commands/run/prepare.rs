@@ -4,27 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use ipc_protocol::config::{CommandOutput, Identity};
+use ipc_protocol::config::CommandOutput;
 use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
-use nix::unistd::{getegid, geteuid};
-use secrecy::SecretString;
 
 use crate::cli::args::{AgentChoice, CommandOutputChoice, RunArgs};
-use crate::cli::context::Context;
 use crate::cli::exit::CliError;
 use crate::cli::say;
-use crate::engine::EngineInfo;
-use crate::policy::Facts;
-use crate::proxy::{CredentialKind, LiveUpstream, ModelAccess, Recorder, ReplaySpeed, Script, TlsRoots, Upstream};
 use crate::request::{AgentRequest, ClaudeRequest, DEFAULT_CPUS, Limits, ModelSource, RunAs, SessionRequest};
 use crate::session::machine::Graces;
-use crate::units::MilliCpus;
-use crate::workspace::facts::FolderFacts;
-
-/// What answers for a model, if anything.
-pub(super) struct Model {
-    pub(super) upstream: Option<Upstream>,
-}
 
 /// The request, as far as the flags alone tell it.
 pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionRequest, CliError> {
@@ -122,63 +109,4 @@ fn env(pairs: &[String]) -> Result<BTreeMap<String, String>, CliError> {
         },
     };
     pairs.iter().map(read).collect()
-}
-
-/// Who answers for a model: a script, or the upstream with the host's credential.
-pub(super) fn model(args: &RunArgs, request: &SessionRequest) -> Result<Model, CliError> {
-    if let Some(file) = &args.replay {
-        let script = Script::load(file).map_err(CliError::usage)?;
-        let upstream = Upstream::Replay(script, ReplaySpeed::Fast);
-        return Ok(Model { upstream: Some(upstream) });
-    }
-    let access = match ModelAccess::from_env(|name| std::env::var_os(name), args.allow_plain_http) {
-        Ok(access) => access,
-        // Only an agent that talks to a model needs one; others get it if it is there.
-        Err(_) if !request.agent.needs_model() => return Ok(Model { upstream: None }),
-        Err(error) => return Err(CliError::environment(error)),
-    };
-    let live = LiveUpstream { access, roots: TlsRoots::Native };
-    let upstream = match &args.record {
-        Some(file) => {
-            let recorder = Recorder::create(file, false).map_err(CliError::usage)?;
-            Upstream::Record(live, recorder)
-        }
-        None => Upstream::Live(live),
-    };
-    Ok(Model { upstream: Some(upstream) })
-}
-
-/// What the request is judged by.
-pub(super) fn facts(context: &Context, request: &SessionRequest, model: &Model) -> Result<Facts, CliError> {
-    let folder = |path: &Path| FolderFacts::gather(path).map_err(CliError::usage);
-    let secrets = CredentialKind::BY_PRECEDENCE
-        .into_iter()
-        .filter_map(|kind| std::env::var(kind.variable()).ok())
-        .map(SecretString::from)
-        .collect();
-    Ok(Facts {
-        workspace: folder(&request.workspace)?,
-        mounts: request.mounts.iter().map(|mount| folder(&mount.host)).collect::<Result<_, _>>()?,
-        own_folders: vec![context.dirs.root().to_owned()],
-        us: Identity { uid: geteuid().as_raw(), gid: getegid().as_raw() },
-        model: model.upstream.is_some(),
-        secrets,
-    })
-}
-
-/// Fits the limits to the host: a default may shrink, what was asked for must be possible.
-pub(super) fn fit(
-    mut request: SessionRequest,
-    asked: Option<MilliCpus>,
-    info: &EngineInfo,
-) -> Result<SessionRequest, CliError> {
-    let host = MilliCpus(info.cpus.saturating_mul(1000));
-    match asked {
-        Some(cpus) if cpus.0 > host.0 => {
-            return Err(CliError::usage(anyhow::anyhow!("--cpus {cpus}: the engine's host has only {host}")));
-        }
-        Some(_) => {}
-        None => request.limits.cpus = MilliCpus(request.limits.cpus.0.min(host.0)),
-    }
-    Ok(request)
 }
