@@ -33,6 +33,10 @@ test: prerequisites image ## Set everything up, and run every check and test
 	@tests/run.sh
 	@tests/licenses.sh
 
+.PHONY: test-vm
+test-vm: $(TARGET_DIR)/debug/aigo runner ## Run the installed service under a real systemd, in a machine of its own (minutes)
+	@AIGO_BIN=$(TARGET_DIR)/debug/aigo AIGO_RUNNER=$(RUNNER) AIGO_VM=$(TARGET_DIR)/vm tests/vm/run.sh
+
 .PHONY: image
 image: engine $(TARGET_DIR)/debug/aigo runner ## Build the agent image, with an engine that is installed if there is none
 	$(TARGET_DIR)/debug/aigo image build --tag $(IMAGE) --runner $(RUNNER)

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2016,SC2034  # hooks have a shell of their own; lib.sh reads AIGO_TOOL
+# Makes a Debian with systemd, cgroup v2 and Docker as a disk image for qemu: machine.sh DIRECTORY. What is there is used again.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+AIGO_TOOL="machine"
+# shellcheck source-path=SCRIPTDIR source=../../image/setup/lib.sh
+. image/setup/lib.sh
+
+readonly SUITE=trixie
+readonly DISK_SIZE=3G
+# Debian's archive on a slow line.
+readonly BOOTSTRAP_SECONDS=1200
+
+folder="$1"
+mkdir -p "$folder"
+if [ -e "$folder/disk.ext4" ] && [ -e "$folder/vmlinuz" ] && [ -e "$folder/initrd" ]; then
+    say "using the machine in $folder"
+    exit 0
+fi
+for tool in mmdebstrap mke2fs; do
+    have "$tool" || die "$tool is not installed; as root: apt-get install mmdebstrap e2fsprogs"
+done
+mirror="$(debian_mirror)"
+options=(--variant=apt)
+for keep in Acquire::Check-Valid-Until Acquire::Check-Date; do
+    value=""
+    eval "$(apt-config shell value "$keep" 2>/dev/null || true)"
+    [ -z "$value" ] || options+=("--aptopt=$keep \"$value\"")
+done
+packages=systemd,systemd-sysv,dbus,libpam-systemd,udev,docker.io,docker-cli,iptables,linux-image-cloud-amd64,initramfs-tools
+packages+=,ca-certificates,procps,iproute2,jq,curl
+
+root="$(mktemp -d "$folder/root.XXXXXX")"
+trap 'rm -rf "$root"' EXIT
+say "making a machine with mmdebstrap from $mirror"
+timeout "$BOOTSTRAP_SECONDS" mmdebstrap "${options[@]}" --include="$packages" \
+    --customize-hook='printf "vm\n" > "$1/etc/hostname"' \
+    --customize-hook='printf "/dev/vda / ext4 defaults 0 1\n" > "$1/etc/fstab"' \
+    --customize-hook='copy-in tests/vm/aigo-check.service /etc/systemd/system' \
+    --customize-hook='chroot "$1" systemctl enable aigo-check.service' \
+    "$SUITE" "$root/fs" "deb $mirror $SUITE main" >"$folder/log" 2>&1 </dev/null || {
+    tail -n 25 "$folder/log" >&2
+    die "mmdebstrap could not build the machine"
+}
+cp "$root"/fs/boot/vmlinuz-* "$folder/vmlinuz"
+cp "$root"/fs/boot/initrd.img-* "$folder/initrd"
+say "making its disk"
+mke2fs -q -t ext4 -d "$root/fs" "$folder/disk.tmp" "$DISK_SIZE"
+mv "$folder/disk.tmp" "$folder/disk.ext4"
