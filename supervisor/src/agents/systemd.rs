@@ -1,6 +1,6 @@
 //! Agents' slices, for engines with the systemd driver: a slice's quota is the service manager's to write, so it is asked,
-//! by systemctl(1), which knows the system's and the user's alike. What is set lasts until the next boot (`--runtime`), and
-//! also holds for a slice that does not exist yet: the engine's first container in it brings it up.
+//! by systemctl(1), which knows the system's and the user's alike. What is set lasts until the next boot (`--runtime`). The
+//! slice is also started: one that only has a quota is in no list of units.
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -12,8 +12,9 @@ use super::error::AgentError;
 use super::{AgentName, place};
 use crate::units::MilliCpus;
 
-/// How long the service manager may take: it answers in milliseconds, after a reload of many units in seconds.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long the service manager may take: it answers in milliseconds, but `revert` reads all units again, which took more
+/// than 10 s on an emulated machine.
+const DEADLINE: Duration = Duration::from_secs(45);
 /// Most of what systemctl says that is passed on, in characters.
 const LONGEST_MESSAGE: usize = 400;
 
@@ -29,9 +30,10 @@ impl Manager {
         Self { program: "systemctl".into(), user }
     }
 
-    /// Sets a slice's quota, also while it has containers.
+    /// Sets a slice's quota, also while it has containers, and starts it.
     pub(super) async fn hold(&self, slice: &str, cpus: Option<MilliCpus>) -> Result<(), AgentError> {
-        self.ask(&["set-property", "--runtime", slice, &format!("CPUQuota={}", percent(cpus))]).await.map(drop)
+        self.ask(&["set-property", "--runtime", slice, &format!("CPUQuota={}", percent(cpus))]).await?;
+        self.ask(&["start", slice]).await.map(drop)
     }
 
     /// The agents of an instance that have a slice.
@@ -108,7 +110,9 @@ mod tests {
         let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
         let expected = [
             "set-property --runtime aigo-0a-z.slice CPUQuota=150%",
+            "start aigo-0a-z.slice",
             "set-property --runtime aigo-0a-z.slice CPUQuota=",
+            "start aigo-0a-z.slice",
             "list-units --all --plain --no-legend --type=slice aigo-0a-*.slice",
             "stop aigo-0a-z.slice",
             "revert aigo-0a-z.slice",

@@ -254,6 +254,7 @@ mod tests {
                 (&file("memory.events"), "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 0\n"),
                 (&file("pids.current"), "3\n"),
                 (&file("pids.events"), "max 5\n"),
+                ("cg/system.slice/cpu.stat", "usage_usec 9\nnr_periods 5\nnr_throttled 4\nthrottled_usec 900\n"),
                 (
                     &file("cpu.stat"),
                     "usage_usec 1500\nuser_usec 1000\nnr_periods 9\nnr_throttled 2\nthrottled_usec 250\n",
