@@ -55,6 +55,11 @@ impl DataDir {
         Ok(dirs)
     }
 
+    /// A folder that is there already; nothing is made.
+    pub fn open_existing(root: &Path) -> Option<Self> {
+        root.is_dir().then(|| Self { root: root.to_owned() })
+    }
+
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root

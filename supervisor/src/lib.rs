@@ -10,6 +10,7 @@
 pub mod admission;
 pub mod agents;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod dirs;
 pub mod doctor;

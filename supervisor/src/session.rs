@@ -10,6 +10,7 @@
 //! - [`machine`] is the whole life as a pure function: inputs and the time go in, effects come out.
 //! - [`driver`] is the one task that owns a session: it feeds the machine and carries out its effects.
 //! - [`launch`] brings everything up in order; [`resources`] takes everything down again, whatever happened in between.
+//! - [`remote`] is a session of another process, for whoever attends it.
 //! - [`recover`] does the same for sessions whose owner died without a word; [`doubt`] says where the engine may still
 //!   have something to show.
 //! - [`event`] is what readers see; the store has it before any of them.
@@ -23,6 +24,7 @@ pub mod launch;
 pub mod lock;
 pub mod machine;
 pub mod recover;
+pub mod remote;
 pub mod requests;
 pub mod resources;
 pub mod status;

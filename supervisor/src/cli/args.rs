@@ -148,6 +148,9 @@ pub struct RunArgs {
     /// How the output of `--agent command` is read
     #[arg(long, value_enum, default_value_t, help_heading = "Agent")]
     pub command_output: CommandOutputChoice,
+    /// Leave the session to the service that runs here, and print its id
+    #[arg(short, long, conflicts_with_all = ["steer", "json", "output"], help_heading = "Output")]
+    pub detach: bool,
     /// Keep the session open after the first answer, for more messages
     #[arg(short, long, help_heading = "Agent")]
     pub keep_open: bool,

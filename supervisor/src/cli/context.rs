@@ -1,13 +1,16 @@
 //! What commands share: the data directory, the store, the engine.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::Global;
 use super::exit::CliError;
+use crate::config::{Places, Scope};
 use crate::dirs::DataDir;
 use crate::engine::detect::{Choice, ENGINE_VARIABLE, connect};
 use crate::engine::docker::HostEnv;
 use crate::engine::{EngineInfo, SharedEngine};
+use crate::serve::lock::{self, Holder};
 use crate::session::SessionId;
 use crate::session::launch::Launcher;
 use crate::store::{SessionFilter, SessionRow, Store};
@@ -25,10 +28,17 @@ impl Context {
     /// Opens the data directory that the flags and the environment name.
     pub fn open(global: &Global) -> Result<Self, CliError> {
         let env = |name: &str| std::env::var(name).ok();
-        let dirs = DataDir::open(global.data_dir.as_deref(), env).map_err(CliError::environment)?;
+        let served = served_by_default();
+        let folder = global.data_dir.as_deref().or(served.as_deref());
+        let dirs = DataDir::open(folder, env).map_err(CliError::environment)?;
         let instance = dirs.instance().map_err(CliError::environment)?.into();
         let store = Store::open(&dirs.database()).map_err(CliError::environment)?;
         Ok(Self { dirs, store, instance })
+    }
+
+    /// The service that owns the sessions of this data directory, if one runs.
+    pub fn service(&self) -> Option<Holder> {
+        lock::holder(&self.dirs.daemon_lock())
     }
 
     /// The engine, which answers and is new enough.
@@ -78,4 +88,12 @@ impl Context {
     pub fn is_owned(&self, id: &SessionId) -> bool {
         crate::session::lock::is_held(&self.dirs.session(id).lock())
     }
+}
+
+/// The data directory of the service that people of this kind have, if it runs and nobody named another one: root's own
+/// folder is not the system's.
+fn served_by_default() -> Option<PathBuf> {
+    let places = Places::of(Scope::of_process(), &|name| std::env::var(name).ok()).ok()?;
+    let dirs = DataDir::open_existing(&places.data)?;
+    lock::holder(&dirs.daemon_lock()).is_some().then_some(places.data)
 }

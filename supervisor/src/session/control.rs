@@ -20,6 +20,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub const HAS_ENDED: &str = "the session has ended";
 /// How long a client may take to say what it wants.
 const ASK: Duration = Duration::from_secs(5);
+/// What the agent may take to finish when whoever started its session has gone.
+const HELD_GRACE: Duration = Duration::from_secs(5);
 /// Clients at once; further ones wait in the listen queue.
 const CLIENTS: usize = 16;
 /// JSON makes at most six bytes of one.
@@ -51,6 +53,8 @@ pub enum Request {
         /// Who, in words.
         by: String,
     },
+    /// Only [`hold`] sends it: end gracefully when the line breaks off.
+    Hold {},
     /// End now.
     Cancel {
         /// Who, in words.
@@ -142,8 +146,12 @@ pub fn listen(path: &Path, pending: mpsc::Sender<Pending>) -> io::Result<tokio::
 }
 
 async fn serve(mut stream: UnixStream, pending: mpsc::Sender<Pending>) {
+    let mut held = false;
     let answer = match tokio::time::timeout(ASK, read_line::<Request>(&mut stream, MAX_REQUEST)).await {
-        Ok(Ok(request)) => pass_on(request, &pending).await,
+        Ok(Ok(request)) => {
+            held = request == Request::Hold {};
+            pass_on(request, &pending).await
+        }
         Ok(Err(error)) => Answer::refused(format!("the request cannot be read: {error}")),
         Err(_) => Answer::refused("the request took too long"),
     };
@@ -151,6 +159,31 @@ async fn serve(mut stream: UnixStream, pending: mpsc::Sender<Pending>) {
     line.push(b'\n');
     // A client that left does not want the answer.
     let _ = tokio::time::timeout(ASK, stream.write_all(&line)).await;
+    if held {
+        until_closed(&mut stream).await;
+        let by = "the end of the aigo that it was started by".to_owned();
+        let grace_ms = u64::try_from(HELD_GRACE.as_millis()).unwrap_or(u64::MAX);
+        pass_on(Request::Close { grace_ms, interrupt: false, by }, &pending).await;
+    }
+}
+
+/// Holds the line to the owner of the session whose socket is at `path`: when it breaks off, the session is closed.
+///
+/// # Errors
+/// When the owner cannot be reached.
+pub async fn hold(path: &Path) -> io::Result<UnixStream> {
+    let (_folder, short) = short_address(path)?;
+    let mut stream = UnixStream::connect(short).await?;
+    let mut line = serde_json::to_vec(&Request::Hold {}).unwrap_or_default();
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    Ok(stream)
+}
+
+/// Until the other side has gone. What it says meanwhile does not matter.
+pub async fn until_closed(stream: &mut UnixStream) {
+    let mut buffer = [0; 256];
+    while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}
 }
 
 async fn pass_on(request: Request, pending: &mpsc::Sender<Pending>) -> Answer {

@@ -230,6 +230,7 @@ impl Driver {
                 self.step(Input::Attached(attached)).await?;
                 Answer::taken(None)
             }
+            Request::Hold {} => Answer::taken(None),
             Request::Interrupt {} if !launched => Answer::refused("the agent has not started yet"),
             Request::Interrupt {} => {
                 self.step(Input::Command(Command::Interrupt)).await?;

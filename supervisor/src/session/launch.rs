@@ -40,7 +40,7 @@ use crate::workspace::mountpoints::Held;
 /// and the session in [`doubt`](super::doubt).
 const STEP_END: Duration = Duration::from_secs(5);
 /// Wishes that may wait for the driver.
-const COMMANDS: usize = 64;
+pub(super) const COMMANDS: usize = 64;
 
 /// What sessions are launched with.
 #[derive(Clone, Debug)]
@@ -75,6 +75,16 @@ pub struct Remote {
 }
 
 impl Session {
+    /// A session whose life is `task`, and which takes wishes by `commands`.
+    pub(super) fn of(
+        id: SessionId,
+        latest: watch::Receiver<u64>,
+        commands: mpsc::Sender<Pending>,
+        task: JoinHandle<Ending>,
+    ) -> Self {
+        Self { id, latest, commands, task }
+    }
+
     /// A way to ask for things while somebody else waits for the end.
     pub fn remote(&self) -> Remote {
         Remote { commands: self.commands.clone() }

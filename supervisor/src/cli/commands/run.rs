@@ -13,9 +13,13 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
 use crate::cli::show::style::Style;
+use crate::client::{self, ClientError};
 use crate::door::{Admitted, Door, Refused};
+use crate::request::SessionRequest;
+use crate::request::wire::NewSession;
+use crate::serve::lock::Holder;
 use crate::session::launch::Launcher;
-use crate::session::recover;
+use crate::session::{recover, remote};
 use keyboard::Keyboard;
 use signals::Signals;
 
@@ -29,6 +33,14 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
     // Whatever is wrong with what was asked is said before anything outside is touched.
     let request = prepare::request(&args, interactive)?;
     let context = Context::open(global)?;
+    if let Some(service) = context.service() {
+        return by_service(&context, &service, request, args.detach, attend).await;
+    }
+    if args.detach {
+        return Err(CliError::usage(anyhow::anyhow!(
+            "--detach leaves the session to a service, and none runs here: start one with `aigo serve`"
+        )));
+    }
     let door = Door {
         own_folders: vec![context.dirs.root().to_owned()],
         upstream: None,
@@ -39,11 +51,37 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
     let Admitted { permit, upstream } = asking.admit(args.cpus.is_some(), &info).map_err(refused)?;
     let launcher = context.launcher(engine, &info);
     clear_away_the_dead(&launcher).await?;
-    let header = printer::header(&permit);
+    let header = printer::header(permit.request());
     // Before there is anything that a signal could leave behind.
     let mut signals = Signals::new().map_err(CliError::environment)?;
     let session = launcher.launch(permit, upstream).await.map_err(CliError::environment)?;
     attend::attend(session, &mut signals, &context.store, attend, header).await
+}
+
+/// Has the service that runs own the session, and stays with it all the same.
+async fn by_service(
+    context: &Context,
+    service: &Holder,
+    request: SessionRequest,
+    detach: bool,
+    options: attend::Options,
+) -> Result<Exit, CliError> {
+    let request = prepare::absolute(request)?;
+    let header = printer::header(&request);
+    let mut signals = Signals::new().map_err(CliError::environment)?;
+    let started = client::start(&service.socket, &NewSession::from(request)).await;
+    let id = started.map_err(|error| match error {
+        ClientError::Refused(_) => CliError::usage(error),
+        ClientError::Connect { .. } | ClientError::NoAnswer(_) | ClientError::Unavailable(_) => {
+            CliError::environment(error)
+        }
+    })?;
+    if detach {
+        say::line(&id)?;
+        return Ok(Exit::Ok);
+    }
+    let session = remote::attend(id, context.store.clone(), &context.dirs);
+    attend::attend(session, &mut signals, &context.store, options, header).await
 }
 
 /// A missing credential is not a mistake in what was asked.

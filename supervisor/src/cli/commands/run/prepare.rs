@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipc_protocol::config::CommandOutput;
 use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
@@ -109,4 +109,21 @@ fn env(pairs: &[String]) -> Result<BTreeMap<String, String>, CliError> {
         },
     };
     pairs.iter().map(read).collect()
+}
+
+/// The same for a service, which has another working directory.
+pub(super) fn absolute(mut request: SessionRequest) -> Result<SessionRequest, CliError> {
+    let absolute = |path: &mut PathBuf| -> Result<(), CliError> {
+        *path = std::path::absolute(&*path).map_err(CliError::usage)?;
+        Ok(())
+    };
+    absolute(&mut request.workspace)?;
+    for mount in &mut request.mounts {
+        absolute(&mut mount.host)?;
+    }
+    match &mut request.model {
+        ModelSource::Live => {}
+        ModelSource::Record(file) | ModelSource::Replay(file) => absolute(file)?,
+    }
+    Ok(request)
 }

@@ -14,7 +14,7 @@ use crate::cli::show::launch::launch_step;
 use crate::cli::show::sanitize::one_line;
 use crate::cli::show::style::Style;
 use crate::cli::show::transcript::Transcript;
-use crate::policy::Permit;
+use crate::request::SessionRequest;
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, SessionEvent, What};
 use crate::units::{format_duration, format_size};
@@ -31,11 +31,11 @@ pub(super) struct Printer {
 }
 
 /// The first lines: what runs, on what, within what.
-pub(super) fn header(permit: &Permit) -> [String; 2] {
-    let request = permit.request();
+pub(super) fn header(request: &SessionRequest) -> [String; 2] {
     let timeout =
         request.timeout.map_or_else(|| "no timeout".to_owned(), |t| format!("timeout {}", format_duration(t)));
-    let folder = one_line(&permit.facts().workspace.canonical.to_string_lossy(), 200);
+    let real = request.workspace.canonicalize().unwrap_or_else(|_| request.workspace.clone());
+    let folder = one_line(&real.to_string_lossy(), 200);
     let access = if request.workspace_read_only { " (read-only)" } else { "" };
     [
         format!("{} in {} on {folder}{access}", request.agent.word(), request.image),

@@ -1,0 +1,119 @@
+//! The way from the CLI to a service on this machine: its API over its unix socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::UnixStream;
+
+use crate::request::wire::NewSession;
+use crate::serve::api::PREFIX;
+use crate::session::SessionId;
+
+/// How long the service may take to answer; it asks the engine a few things first.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Bytes of an answer.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Why the service did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It cannot be reached.
+    #[error("the service at {} cannot be reached", path.display())]
+    Connect {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It did not answer, or not in HTTP.
+    #[error("the service did not answer: {0}")]
+    NoAnswer(String),
+    /// It said no: what was asked cannot be done as it is.
+    #[error("{0}")]
+    Refused(String),
+    /// It said no: something outside is missing.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+#[derive(Deserialize)]
+struct Created {
+    id: SessionId,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    detail: String,
+    #[serde(default)]
+    errors: Vec<SaidField>,
+}
+
+#[derive(Deserialize)]
+struct SaidField {
+    pointer: String,
+    detail: String,
+}
+
+/// Starts a session with the service whose socket is at `socket`.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn start(socket: &Path, new: &NewSession) -> Result<SessionId, ClientError> {
+    let body = serde_json::to_vec(new).map_err(|error| ClientError::NoAnswer(error.to_string()))?;
+    let (status, text) = post(socket, &format!("{PREFIX}/sessions"), body).await?;
+    if status.is_success() {
+        let created: Result<Created, _> = serde_json::from_slice(&text);
+        return created.map(|created| created.id).map_err(|error| ClientError::NoAnswer(error.to_string()));
+    }
+    let said = match serde_json::from_slice::<Said>(&text) {
+        Ok(said) if said.errors.is_empty() => said.detail,
+        Ok(said) => said.errors.iter().map(SaidField::line).collect::<Vec<_>>().join("\n"),
+        Err(_) => format!("the service answered {status}"),
+    };
+    Err(if status.is_server_error() { ClientError::Unavailable(said) } else { ClientError::Refused(said) })
+}
+
+impl SaidField {
+    fn line(&self) -> String {
+        if self.pointer.is_empty() { self.detail.clone() } else { format!("{}: {}", self.pointer, self.detail) }
+    }
+}
+
+async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), ClientError> {
+    let no_answer = |error: &dyn std::error::Error| ClientError::NoAnswer(crate::error_chain::chain(error));
+    let connect = |source| ClientError::Connect { path: socket.to_owned(), source };
+    let stream = UnixStream::connect(socket).await.map_err(connect)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(&error))?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| no_answer(&error))?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|error| no_answer(&error))?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| ClientError::NoAnswer(error.to_string()))?;
+        Ok((parts.status, body.to_bytes()))
+    };
+    tokio::select! {
+        answer = tokio::time::timeout(ANSWER, exchange) => match answer {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::NoAnswer(format!("nothing within {ANSWER:?}"))),
+        },
+        // Drives the exchange; it ends first only if the service hangs up.
+        ended = connection => Err(match ended {
+            Ok(()) => ClientError::NoAnswer("it hung up".to_owned()),
+            Err(error) => no_answer(&error),
+        }),
+    }
+}
