@@ -31,6 +31,7 @@ test: prerequisites image ## Set everything up, and run every check and test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@tests/run.sh
+	@AIGO_BIN=$(TARGET_DIR)/debug/aigo tests/api.sh
 	@tests/licenses.sh
 
 .PHONY: test-vm
