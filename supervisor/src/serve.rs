@@ -129,8 +129,10 @@ impl Daemon {
         tasks.spawn(listen.unix(unix));
         let (again, stop) = (Arc::clone(&manager), stopping.clone());
         tasks.spawn(async move {
+            forget_old(&again).await;
             while stop.run_until_cancelled(tokio::time::sleep(RECONCILE)).await.is_some() {
                 reconcile(&again).await;
+                forget_old(&again).await;
             }
         });
         Ok(Self { address, manager, stopping, tasks, _socket: socket, _lock: lock })
@@ -145,6 +147,15 @@ impl Daemon {
             tracing::warn!("{} connections did not end within {DRAIN:?}", self.tasks.len());
         }
         self.manager.count()
+    }
+}
+
+async fn forget_old(manager: &Manager) {
+    let retention = manager.config().retention.clone();
+    match manager.store.forget_old(retention.max_age, retention.max_size).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!("{count} sessions that ended long ago are forgotten"),
+        Err(error) => tracing::warn!("old sessions cannot be forgotten: {}", chain(&error)),
     }
 }
 

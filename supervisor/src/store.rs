@@ -6,6 +6,7 @@
 mod audit;
 mod events;
 mod mounts;
+mod retention;
 mod sessions;
 mod writer;
 

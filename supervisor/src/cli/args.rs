@@ -1,6 +1,7 @@
 //! The flags, typed. Values are checked here, so that an error names the flag, the value and what is allowed.
 
 pub mod config;
+pub mod records;
 pub mod serve;
 pub mod service;
 
@@ -59,6 +60,12 @@ pub enum Command {
     Ps(PsArgs),
     /// Show a session's transcript
     Logs(LogsArgs),
+    /// List what ran, with its reason, duration and tokens
+    History(records::HistoryArgs),
+    /// Show all that is known of one session but its transcript
+    Show(records::ShowArgs),
+    /// Write a session's transcript into a file
+    Export(records::ExportArgs),
     /// End a session: gracefully, then by force
     Stop(StopArgs),
     /// Send a message to a running session

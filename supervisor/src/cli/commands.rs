@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod image;
 pub mod logs;
 pub mod ps;
+pub mod records;
 pub mod run;
 pub mod serve;
 pub mod service;

@@ -20,8 +20,10 @@ pub async fn run(global: &Global, args: &PsArgs) -> Result<Exit, CliError> {
     let context = Context::open(global)?;
     let filter = if args.all { SessionFilter::All } else { SessionFilter::Live };
     let rows = context.store.sessions(filter).await.map_err(CliError::environment)?;
-    // A session whose owner died without a word is not running; the next `aigo run` clears it away.
-    let rows: Vec<SessionRow> = rows.into_iter().filter(|row| args.all || context.is_owned(&row.id)).collect();
+    // A session whose owner died without a word is not running; the next `aigo run` clears it away. One of a service that is
+    // stopped runs on.
+    let runs = |row: &SessionRow| row.request.is_some() || context.is_owned(&row.id);
+    let rows: Vec<SessionRow> = rows.into_iter().filter(|row| args.all || runs(row)).collect();
     if args.json {
         let json = serde_json::to_string_pretty(&rows).map_err(CliError::environment)?;
         say::line(json)?;
@@ -42,16 +44,16 @@ pub async fn run(global: &Global, args: &PsArgs) -> Result<Exit, CliError> {
 fn line(context: &Context, style: Style, row: &SessionRow) -> String {
     let age = jiff::Timestamp::now().duration_since(row.created_at);
     let age = Duration::try_from(age).map(format_duration).unwrap_or_default();
-    let dead = row.ended_at.is_none() && !context.is_owned(&row.id);
-    let status = if dead { "dead".to_owned() } else { row.status.to_string() };
-    let padded = format!("{status:<13}");
-    let status = match row.status {
-        _ if dead => style.bad(padded),
-        Status::Completed | Status::Running => style.good(padded),
-        Status::Failed => style.bad(padded),
-        Status::Timeout | Status::Cancelled | Status::Closing => style.warn(padded),
-        Status::Queued | Status::Provisioning => padded,
+    let left = row.ended_at.is_none() && !context.is_owned(&row.id);
+    let dead = left && row.request.is_none();
+    let status = match left {
+        true if dead => "dead".to_owned(),
+        // Until the next service.
+        true if row.status != Status::Queued => "alone".to_owned(),
+        true | false => row.status.to_string(),
     };
+    let padded = format!("{status:<13}");
+    let status = if dead { style.bad(padded) } else { style.status(row.status, padded) };
     let reason = row.ending.as_ref().map(|ending| ending.reason.to_string()).unwrap_or_default();
     let folder = one_line(&row.workspace.to_string_lossy(), PATH_CHARS);
     format!("{:<13} {status} {reason:<22} {:<8} {age:<8} {folder}", row.id.as_str(), row.agent)

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::IsTerminal;
 
 use crate::cli::args::ColorChoice;
+use crate::session::status::Status;
 
 /// Whether to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,18 @@ impl Style {
     /// Tools, links.
     pub fn accent(self, text: impl Display) -> String {
         self.paint("36", text)
+    }
+}
+
+impl Style {
+    /// A status, coloured by what it means.
+    pub fn status(self, status: Status, text: impl Display) -> String {
+        match status {
+            Status::Completed | Status::Running => self.good(text),
+            Status::Failed => self.bad(text),
+            Status::Timeout | Status::Cancelled | Status::Closing => self.warn(text),
+            Status::Queued | Status::Provisioning => text.to_string(),
+        }
     }
 }
 
