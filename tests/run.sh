@@ -8,6 +8,22 @@ target=${CARGO_TARGET_DIR:-target}
 cargo build --locked -p supervisor -p runner
 export AIGO_BIN=${AIGO_BIN:-$(realpath "$target/debug/aigo")}
 
+# Podman beside Docker, rootful and rootless; where it cannot be had, its tests say so and ask nothing of it.
+podman_tests=$(grep -cE '^(async )?fn (root|rootful|rootless)_' tests/tests/behaviours/podman.rs supervisor/tests/engine_conformance.rs |
+    awk -F: '{ sum += $2 } END { print sum }')
+if [ "${AIGO_TEST_PODMAN:-}" != none ] && [ "${AIGO_TEST_ENGINE:-}" != none ]; then
+    code=0
+    image/setup/podman.sh start debian:trixie-slim "${AIGO_TEST_IMAGE:-aigo-agent-runner:latest}" || code=$?
+    case "$code" in
+    0) ;;
+    3) export AIGO_TEST_PODMAN=none ;;
+    *) exit "$code" ;;
+    esac
+fi
+if [ "${AIGO_TEST_PODMAN:-}" = none ] || [ "${AIGO_TEST_ENGINE:-}" = none ]; then
+    echo "not run: $podman_tests tests on Podman"
+fi
+
 if command -v cargo-nextest >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --profile "$([ "${CI:-}" = true ] && echo ci || echo default)"
     # nextest runs no documentation tests.

@@ -79,6 +79,7 @@ async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
         Command::Service { command: ServiceCommand::Status(status) } => {
             commands::service::status(&global, &status).await
         }
+        Command::HandOverListener { address } => commands::hand_over::run(address),
         Command::Completions { shell } => commands::completions::run(shell),
     }
 }

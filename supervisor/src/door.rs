@@ -89,6 +89,7 @@ impl Asking {
             }
             request.limits.cpus = host;
         }
+        let facts = Facts { rootless: info.rootless, ..facts };
         Ok(Admitted { permit: policy::judge(request, facts)?, upstream })
     }
 }
@@ -138,6 +139,8 @@ impl Door {
             mounts: request.mounts.iter().map(|mount| folder(&mount.host)).collect::<Result<_, _>>()?,
             own_folders: self.own_folders.clone(),
             us: Identity { uid: geteuid().as_raw(), gid: getegid().as_raw() },
+            // The engine tells, when it is asked.
+            rootless: false,
             model,
             secrets: host_secrets(|name| std::env::var_os(name)),
         })

@@ -23,12 +23,14 @@
 //! - No call is made of more round trips than its name says, so that a launch costs what the engine's own client pays.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use nix::sys::signal::Signal;
+use tokio::net::TcpListener;
 
 pub mod cgroup;
 pub mod conformance;
@@ -51,7 +53,7 @@ pub use container::{
 pub use error::{EngineError, Object};
 pub use event::{EngineEvent, EventKind, EventStream};
 pub use image::{BuildOptions, BuildProgress, ImageId, ImageInfo, ProgressSink, TarStream};
-pub use info::{Backend, CgroupDriver, CgroupVersion, EngineIdentity, EngineInfo, LimitSupport, Networking};
+pub use info::{Backend, CgroupDriver, CgroupVersion, EngineIdentity, EngineInfo, LimitSupport, Networking, Quirks};
 pub use network::{Ipv4Net, Network, NetworkId, NetworkSpec};
 pub use output::{ExecOutput, LogsQuery, Output};
 
@@ -102,6 +104,17 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`EngineError::Conflict`] if the name is taken; [`EngineError::NoFreeSubnet`].
     async fn create_network(&self, spec: &NetworkSpec) -> Result<Network, EngineError>;
+
+    /// Listens where containers of the network reach this host: on its gateway, at `port` (0: any free one). Containers
+    /// are seen with their own addresses, and only they can connect. Sockets that were accepted outlive the network.
+    ///
+    /// # Errors
+    /// As bind(2); where this process cannot listen on the engine's networks, a sentence with the remedy.
+    async fn listen(&self, network: &Network, port: u16) -> io::Result<TcpListener>;
+
+    /// Whether a listener made before the first container of the network runs may not serve it: the network's end of the
+    /// wire comes and goes with containers. Then listen after [`Engine::start`].
+    fn listens_late(&self) -> bool;
 
     /// Removes a network by name or id. Idempotent.
     ///

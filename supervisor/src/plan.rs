@@ -71,7 +71,11 @@ impl LaunchPlan {
         match self.permit.request().run_as {
             RunAs::Root => Identity { uid: 0, gid: 0 },
             RunAs::Owner => {
-                let Facts { workspace, us, .. } = self.permit.facts();
+                let Facts { workspace, us, rootless, .. } = self.permit.facts();
+                if *rootless {
+                    // Root of the container is this user on the host; any other uid would be one that nobody has.
+                    return Identity { uid: 0, gid: 0 };
+                }
                 // Only root may give the session's files to somebody else: anybody else works as themselves.
                 if us.uid == 0 { Identity { uid: workspace.uid, gid: workspace.gid } } else { *us }
             }
@@ -234,6 +238,14 @@ mod tests {
             LaunchPlan { permit, ..plan() }.identity().uid
         };
         assert_eq!((identity(0), identity(1000)), (501, 1000));
+    }
+
+    #[test]
+    fn in_a_rootless_engine_root_is_the_user() {
+        let mut facts = policy::tests::facts();
+        (facts.rootless, facts.us) = (true, Identity { uid: 1000, gid: 1000 });
+        let permit = policy::judge(policy::tests::request(), facts).unwrap();
+        assert_eq!(LaunchPlan { permit, ..plan() }.identity(), Identity { uid: 0, gid: 0 });
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Facts {
     pub own_folders: Vec<std::path::PathBuf>,
     /// Whom aigo itself runs as.
     pub us: Identity,
+    /// The engine runs without root, as this user: root of a container is nobody but this user on the host.
+    pub rootless: bool,
     /// Something answers for a model: an upstream with a credential, or a replay.
     pub model: bool,
     /// Real credentials of the host: never handed on by `--env`.
@@ -76,6 +78,13 @@ pub fn judge(request: SessionRequest, facts: Facts) -> Result<Permit, Denied> {
         }
     }
     agent(&request, &facts, &mut reasons);
+    if facts.rootless && facts.us.uid == 0 {
+        reasons.push(
+            "the engine is the rootless one of another user, whose containers cannot use what belongs to root; run aigo as \
+             that user, or use a rootful engine"
+                .to_owned(),
+        );
+    }
     if reasons.is_empty() { Ok(Permit { request, facts }) } else { Err(Denied { reasons }) }
 }
 

@@ -74,8 +74,8 @@ const CUT_TIME: Duration = Duration::from_secs(1);
 /// What a proxy is started with.
 #[derive(Debug)]
 pub struct ProxyConfig {
-    /// One address of this host, usually the gateway of the containers' network; port 0 picks a free one.
-    pub listen: SocketAddr,
+    /// Listens on one address, usually the gateway of the containers' network.
+    pub listener: TcpListener,
     /// Where answers come from.
     pub upstream: Upstream,
     /// Who hears about refusals and failures; make it with [`NOTICE_QUEUE`] places.
@@ -104,8 +104,22 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error("the credential proxy's own address cannot be told")]
+    Address(#[source] io::Error),
     #[error("the upstream {0} is the credential proxy itself: set ANTHROPIC_BASE_URL to the real one")]
     Recursion(SocketAddr),
+}
+
+impl StartError {
+    /// Why `addr` cannot be listened on.
+    #[must_use]
+    pub fn listening(addr: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => StartError::Taken(addr),
+            io::ErrorKind::AddrNotAvailable => StartError::NoSuchAddress(addr),
+            _ => StartError::Bind { addr, source },
+        }
+    }
 }
 
 /// A running proxy. Dropping it cuts all connections; [`Proxy::shutdown`] ends it in order.
@@ -116,22 +130,16 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts to listen. Takes well below a millisecond; the host's CA certificates are loaded meanwhile.
+    /// Starts to answer. Takes well below a millisecond; the host's CA certificates are loaded meanwhile.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or the upstream is this very proxy.
+    /// When it listens on all addresses, or the upstream is this very proxy.
     pub async fn start(config: ProxyConfig) -> Result<Self, StartError> {
-        let ProxyConfig { listen, upstream, notices, limits } = config;
-        if listen.ip().is_unspecified() {
-            return Err(StartError::AllAddresses(listen));
+        let ProxyConfig { listener, upstream, notices, limits } = config;
+        let local = listener.local_addr().map_err(StartError::Address)?;
+        if local.ip().is_unspecified() {
+            return Err(StartError::AllAddresses(local));
         }
-        let bind = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => StartError::Taken(listen),
-            io::ErrorKind::AddrNotAvailable => StartError::NoSuchAddress(listen),
-            _ => StartError::Bind { addr: listen, source },
-        };
-        let listener = TcpListener::bind(listen).await.map_err(bind)?;
-        let local = listener.local_addr().map_err(bind)?;
         let shared = Arc::new(Shared {
             grants: Arc::new(Grants::default()),
             handler: Handler::new(upstream, &limits),

@@ -33,12 +33,80 @@ pub fn is_wanted() -> bool {
     true
 }
 
+/// `none` means that there is no Podman on this machine, and that this is known.
+pub const PODMAN_VARIABLE: &str = "AIGO_TEST_PODMAN";
+
+/// One of the Podman engines that `image/setup/podman.sh` sets up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Podman {
+    /// Root's.
+    Rootful,
+    /// That of an unprivileged user.
+    Rootless,
+}
+
+impl Podman {
+    /// Where it answers.
+    pub const fn address(self) -> &'static str {
+        match self {
+            Self::Rootful => "unix:///run/aigo-podman/podman.sock",
+            Self::Rootless => "unix:///run/aigo-podman/user/podman/podman.sock",
+        }
+    }
+
+    /// The `XDG_RUNTIME_DIR` of the rootless engine's user.
+    pub const USER_DIR: &'static str = "/run/aigo-podman/user";
+
+    /// The rootless engine's user.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn user() -> nix::unistd::User {
+        let user = nix::unistd::User::from_name("aigo-podman").ok().flatten();
+        user.expect("image/setup/podman.sh makes the user aigo-podman; AIGO_TEST_PODMAN=none leaves these tests out")
+    }
+
+    /// Whether tests of it are to run. Says why, where they are not.
+    ///
+    /// # Panics
+    /// If it does not answer and nobody said that this is as it should be.
+    pub fn is_wanted(self) -> bool {
+        if !is_wanted() {
+            return false;
+        }
+        if std::env::var(PODMAN_VARIABLE).is_ok_and(|value| value == "none") {
+            println!("not run: {PODMAN_VARIABLE}=none, and this behaviour needs Podman");
+            return false;
+        }
+        if let Err(error) = docker_at(Some(self.address()), &["version", "--format", "{{.Server.Version}}"]) {
+            panic!(
+                "no Podman answers at {} ({error}); `make test` brings one up, {PODMAN_VARIABLE}=none leaves \
+                    these tests out",
+                self.address()
+            );
+        }
+        true
+    }
+}
+
 /// Runs `docker` and gives what it prints.
 ///
 /// # Errors
 /// What it prints on standard error if it fails.
 pub fn docker(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("docker")
+    docker_at(None, arguments)
+}
+
+/// The same for the engine at an address, which may be Podman.
+///
+/// # Errors
+/// As [`docker`].
+pub fn docker_at(address: Option<&str>, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new("docker");
+    if let Some(address) = address {
+        command.args(["--host", address]);
+    }
+    let output = command
         .args(arguments)
         .stdin(Stdio::null())
         .output()
@@ -82,10 +150,15 @@ impl Kind {
     }
 }
 
-/// The ids of what the instance has.
+/// The ids of what the instance has on the default engine.
 pub fn objects(kind: Kind, instance: &str) -> Vec<String> {
+    objects_at(None, kind, instance)
+}
+
+/// The same on the engine at an address.
+pub fn objects_at(address: Option<&str>, kind: Kind, instance: &str) -> Vec<String> {
     let filter = format!("label={LABEL_INSTANCE}={instance}");
-    let listed = docker(&[kind.list(), &["--filter", &filter]].concat()).unwrap_or_default();
+    let listed = docker_at(address, &[kind.list(), &["--filter", &filter]].concat()).unwrap_or_default();
     listed.lines().map(str::to_owned).collect()
 }
 
@@ -94,5 +167,13 @@ pub fn objects(kind: Kind, instance: &str) -> Vec<String> {
 /// # Errors
 /// What the engine says against it.
 pub fn remove(kind: Kind, id: &str) -> Result<(), String> {
-    docker(&[kind.remove(), &[id]].concat()).map(drop)
+    remove_at(None, kind, id)
+}
+
+/// The same on the engine at an address.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_at(address: Option<&str>, kind: Kind, id: &str) -> Result<(), String> {
+    docker_at(address, &[kind.remove(), &[id]].concat()).map(drop)
 }

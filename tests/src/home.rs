@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use supervisor::session::event::SessionEvent;
 use tempfile::TempDir;
 
-use crate::engine::{self, Kind};
+use crate::engine::{self, Kind, Podman};
 use crate::host::unique;
 use crate::run::Builder;
 use crate::upstream::{KEY, Upstream};
@@ -32,6 +32,7 @@ const FOREIGN: [&str; 8] = [
 pub struct Home {
     root: TempDir,
     keeps_ipc: bool,
+    podman: Option<Podman>,
 }
 
 /// What a short-lived command said.
@@ -54,13 +55,42 @@ impl Home {
         engine::is_wanted().then(Self::without_engine)
     }
 
+    /// A fresh one whose sessions run on Podman, as its user, if tests of it are wanted here.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn on_podman(podman: Podman) -> Option<Self> {
+        podman.is_wanted().then(|| {
+            let mut home = Self::without_engine();
+            home.podman = Some(podman);
+            if podman == Podman::Rootless {
+                let user = Podman::user();
+                let give = |path: &Path| chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
+                // The user may not be able to reach the build's own folder.
+                fs::copy(binary::aigo(), home.program()).expect("a copy of aigo");
+                give(home.root.path()).and_then(|()| give(&home.workspace())).expect("giving files away takes root");
+            }
+            home
+        })
+    }
+
+    /// The engine's address, if it is not Docker's.
+    fn address(&self) -> Option<&'static str> {
+        self.podman.map(Podman::address)
+    }
+
+    /// The copy of aigo for another user.
+    fn program(&self) -> PathBuf {
+        self.root.path().join("aigo")
+    }
+
     /// A fresh one for what needs no engine.
     ///
     /// # Panics
     /// If no temporary directory can be made.
     pub fn without_engine() -> Self {
         let root = tempfile::Builder::new().prefix("aigo-test-").tempdir().expect("a temporary directory");
-        let home = Self { root, keeps_ipc: false };
+        let home = Self { root, keeps_ipc: false, podman: None };
         fs::create_dir(home.workspace()).expect("a fresh workspace");
         // Anybody may pass, as in a home folder: agents run as the workspace's owner.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -132,10 +162,30 @@ impl Home {
 
     /// `aigo` with any arguments on this data directory, ready to be changed and started.
     pub fn aigo_command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new(binary::aigo());
+        let mut command = match self.podman {
+            None | Some(Podman::Rootful) => Command::new(binary::aigo()),
+            Some(Podman::Rootless) => {
+                let user = Podman::user();
+                let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", &uid, "--regid", &gid, "--init-groups"]).arg(self.program());
+                command.env("HOME", user.dir).env("XDG_RUNTIME_DIR", Podman::USER_DIR).current_dir(self.root.path());
+                command
+            }
+        };
         command.args(arguments).env("AIGO_DATA_DIR", self.data()).stdin(Stdio::null());
         for name in FOREIGN.iter().filter(|name| **name != "AIGO_DATA_DIR") {
             command.env_remove(name);
+        }
+        match self.podman {
+            None => {}
+            Some(Podman::Rootful) => {
+                command.env("AIGO_ENGINE", "podman").env("CONTAINER_HOST", Podman::Rootful.address());
+            }
+            // Found where it listens.
+            Some(Podman::Rootless) => {
+                command.env("AIGO_ENGINE", "podman").env_remove("CONTAINER_HOST");
+            }
         }
         command
     }
@@ -194,7 +244,9 @@ impl Home {
 
     /// Containers of this test, running or not.
     pub fn containers(&self) -> Vec<String> {
-        self.instance().map(|instance| engine::objects(Kind::Container, &instance)).unwrap_or_default()
+        self.instance()
+            .map(|instance| engine::objects_at(self.address(), Kind::Container, &instance))
+            .unwrap_or_default()
     }
 
     /// What is left of sessions although none runs, in words.
@@ -202,7 +254,9 @@ impl Home {
         let mut left = Vec::new();
         if let Some(instance) = self.instance() {
             for kind in Kind::ALL {
-                left.extend(engine::objects(kind, &instance).into_iter().map(|id| format!("{kind:?} {id}")));
+                left.extend(
+                    engine::objects_at(self.address(), kind, &instance).into_iter().map(|id| format!("{kind:?} {id}")),
+                );
             }
         }
         left.extend(self.sessions().into_iter().map(|id| format!("session folder {id}")));
@@ -220,8 +274,8 @@ impl Home {
     fn clean_up(&self) {
         let Some(instance) = self.instance() else { return };
         for kind in Kind::ALL {
-            for id in engine::objects(kind, &instance) {
-                if let Err(error) = engine::remove(kind, &id) {
+            for id in engine::objects_at(self.address(), kind, &instance) {
+                if let Err(error) = engine::remove_at(self.address(), kind, &id) {
                     eprintln!("cleaning up: {error}");
                 }
             }

@@ -234,6 +234,7 @@ mod tests {
             cgroup_version: CgroupVersion::V2,
             cgroup_driver: CgroupDriver::Cgroupfs,
             limits: LimitSupport { memory: true, swap: true, cpu: true, pids: true },
+            quirks: crate::engine::Quirks::default(),
             os: "Debian".into(),
             architecture: "x86_64".into(),
             kernel: "6.18".into(),

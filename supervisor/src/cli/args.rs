@@ -5,11 +5,13 @@ pub mod records;
 pub mod serve;
 pub mod service;
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use crate::engine::detect::{Choice, ENGINE_VARIABLE};
 use crate::request::{DEFAULT_IMAGE, DEFAULT_PIDS, DEFAULT_PROXY_PORT, MountRequest};
 use crate::units::{MilliCpus, parse_cpus, parse_duration, parse_grace, parse_size};
 
@@ -31,6 +33,16 @@ pub struct Global {
     /// Where aigo keeps its database and sessions [default: $XDG_DATA_HOME/aigo]
     #[arg(long, global = true, value_name = "DIR", env = "AIGO_DATA_DIR", help_heading = "Global options")]
     pub data_dir: Option<PathBuf>,
+    /// The container engine: auto, docker or podman; auto takes the first that answers
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = ENGINE_VARIABLE,
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    pub engine: Choice,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
     pub color: ColorChoice,
@@ -90,6 +102,12 @@ pub enum Command {
     Service {
         #[command(subcommand)]
         command: service::ServiceCommand,
+    },
+    /// Listen inside the networks of a rootless engine, for another aigo
+    #[command(hide = true, name = "hand-over-listener")]
+    HandOverListener {
+        /// Where
+        address: SocketAddrV4,
     },
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  aigo completions bash > /etc/bash_completion.d/aigo")]

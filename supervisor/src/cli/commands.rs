@@ -4,6 +4,7 @@ pub mod completions;
 pub mod config;
 pub mod control;
 pub mod doctor;
+pub mod hand_over;
 pub mod image;
 pub mod logs;
 pub mod ps;

@@ -7,7 +7,7 @@ use super::args::Global;
 use super::exit::CliError;
 use crate::config::{Places, Scope};
 use crate::dirs::DataDir;
-use crate::engine::detect::{Choice, ENGINE_VARIABLE, connect};
+use crate::engine::detect::{Choice, connect};
 use crate::engine::docker::HostEnv;
 use crate::engine::{EngineInfo, SharedEngine};
 use crate::serve::lock::{self, Holder};
@@ -22,6 +22,8 @@ pub struct Context {
     pub store: Store,
     /// Marks this data directory's objects on the engine.
     pub instance: Arc<str>,
+    /// The engine that was chosen.
+    pub choice: Choice,
 }
 
 impl Context {
@@ -33,7 +35,7 @@ impl Context {
         let dirs = DataDir::open(folder, env).map_err(CliError::environment)?;
         let instance = dirs.instance().map_err(CliError::environment)?.into();
         let store = Store::open(&dirs.database()).map_err(CliError::environment)?;
-        Ok(Self { dirs, store, instance })
+        Ok(Self { dirs, store, instance, choice: global.engine })
     }
 
     /// The service that owns the sessions of this data directory, if one runs.
@@ -43,11 +45,7 @@ impl Context {
 
     /// The engine, which answers and is new enough.
     pub async fn engine(&self) -> Result<(SharedEngine, EngineInfo), CliError> {
-        let choice = match std::env::var(ENGINE_VARIABLE) {
-            Ok(name) => name.parse().map_err(CliError::usage)?,
-            Err(_) => Choice::Auto,
-        };
-        let engine = connect(choice, &HostEnv::from_process()).await.map_err(CliError::environment)?;
+        let engine = connect(self.choice, &HostEnv::from_process()).await.map_err(CliError::environment)?;
         let info = engine.detect().await.map_err(CliError::environment)?;
         Ok((engine, info))
     }

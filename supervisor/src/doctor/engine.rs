@@ -2,6 +2,7 @@
 
 use super::check::Check;
 use crate::agents::{CpuEnforcement, Enforcement, HostSide};
+use crate::engine::error::permission_remedy;
 use crate::engine::{CgroupDriver, CgroupVersion, EngineError, EngineInfo};
 use crate::image::ImageStatus;
 use crate::image::status::build_command;
@@ -60,7 +61,10 @@ fn limits(info: &EngineInfo) -> Check {
     if missing.is_empty() {
         return Check::ok(LIMITS, format!("the kernel enforces {}", names(true)));
     }
-    let remedy = if info.rootless {
+    let remedy = if info.rootless && info.cgroup_version == CgroupVersion::V1 {
+        "rootless engines can enforce limits on cgroup version 2 only: boot with systemd.unified_cgroup_hierarchy=1, or use \
+         a rootful engine"
+    } else if info.rootless {
         "delegate the controllers to your user: systemctl edit user@.service, Delegate=cpu memory pids, then log in again"
     } else {
         "enable the controllers: kernel options CONFIG_MEMCG, CONFIG_CFS_BANDWIDTH and CONFIG_CGROUP_PIDS; on some boards \
@@ -72,6 +76,9 @@ fn limits(info: &EngineInfo) -> Check {
 fn swap(info: &EngineInfo) -> Check {
     if info.limits.swap {
         return Check::ok(SWAP, "accounted: memory limits hold with swap");
+    }
+    if !info.limits.memory {
+        return Check::skipped(SWAP, "memory itself is not limited");
     }
     Check::warning(
         SWAP,
@@ -129,9 +136,7 @@ pub fn image(tag: &str, status: Option<&Result<ImageStatus, EngineError>>) -> Ch
 pub fn remedy(error: &EngineError) -> &'static str {
     match error {
         EngineError::Unreachable { remedy, .. } => remedy,
-        EngineError::PermissionDenied { .. } => {
-            "add yourself to the socket's group (sudo usermod -aG docker $USER) and log in again, or use a rootless engine"
-        }
+        EngineError::PermissionDenied { socket } => permission_remedy(socket),
         EngineError::BadEndpoint { .. } => "mend the address, or unset it to use the default socket",
         EngineError::TooOld { .. } => {
             "install a newer engine, from your distribution's newer release or its own packages"
@@ -139,7 +144,9 @@ pub fn remedy(error: &EngineError) -> &'static str {
         EngineError::NoSpace { .. } => {
             "free disk space in the engine's data directory (docker system df shows what is used)"
         }
-        EngineError::NoFreeSubnet => "remove unused networks (docker network prune) or widen default-address-pools",
+        EngineError::NoFreeSubnet | EngineError::SubnetTaken { .. } => {
+            "remove unused networks (docker network prune) or widen default-address-pools"
+        }
         EngineError::ImageMissing { .. } => "build the image with: aigo image build",
         EngineError::Timeout { .. } | EngineError::Lost { .. } => "look into the engine's log, then restart it",
         EngineError::NotFound { .. }
@@ -157,7 +164,7 @@ pub fn remedy(error: &EngineError) -> &'static str {
 pub(super) mod tests {
     use super::*;
     use crate::doctor::Verdict;
-    use crate::engine::{Backend, LimitSupport, Networking};
+    use crate::engine::{Backend, LimitSupport, Networking, Quirks};
 
     pub(in crate::doctor) fn info() -> EngineInfo {
         EngineInfo {
@@ -169,6 +176,7 @@ pub(super) mod tests {
             cgroup_version: CgroupVersion::V2,
             cgroup_driver: CgroupDriver::Systemd,
             limits: LimitSupport { memory: true, swap: true, cpu: true, pids: true },
+            quirks: Quirks::default(),
             os: "Debian".into(),
             architecture: "x86_64".into(),
             kernel: "6.18".into(),
@@ -219,7 +227,7 @@ pub(super) mod tests {
                 (ENGINE, Verdict::Ok),
                 (CGROUPS, Verdict::Warning),
                 (LIMITS, Verdict::Warning),
-                (SWAP, Verdict::Warning),
+                (SWAP, Verdict::Skipped),
                 (AGENT_LIMITS, Verdict::Warning)
             ]
         );

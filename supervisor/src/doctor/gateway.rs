@@ -145,12 +145,13 @@ async fn try_out(engine: &SharedEngine, image: Option<&str>, name: &str, subnet:
 
 async fn ask(engine: &SharedEngine, image: &str, name: &str, network: &Network) -> (Check, Option<Reading>) {
     let address = network.gateway;
-    let listener = match TcpListener::bind((address, 0)).await {
+    // Where a network comes with its container this is ahead of it; the listener holds unless other containers end meanwhile.
+    let listener = match engine.listen(network, 0).await {
         Ok(listener) => listener,
         Err(error) => {
             let detail = format!("cannot listen on the network's gateway {address}: {error}");
-            let remedy =
-                "the engine hides its networks from this host (a VM or a rootless engine); use a rootful engine";
+            let remedy = "agents that need a model need this; if the engine hides its networks from this host (in a VM, or as \
+                          somebody else's rootless engine), use a rootful engine on this machine";
             return (Check::failed(GATEWAY, detail, remedy), None);
         }
     };

@@ -235,7 +235,8 @@ pub struct ContainerInfo {
     pub image: String,
     pub labels: Labels,
     pub phase: ContainerPhase,
-    /// The first process in the pid namespace of the engine's host, while live. Behind a VM it means nothing here.
+    /// The first process in the pid namespace of the engine's host, while live. Behind a VM it means nothing here. `None`
+    /// where it is in no cgroup of its container's own, so that nobody takes the host's counters for the container's.
     pub pid: Option<i32>,
     /// After the end.
     pub exit_code: Option<i32>,

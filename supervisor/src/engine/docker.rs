@@ -1,30 +1,36 @@
-//! Docker, and the only place that knows the client library.
+//! Docker, and Podman in Docker's API; the only place that knows the client library.
 //!
 //! One file per family of verbs; [`wire`] is the connection and its pinned API version, [`error`] turns the engine's
-//! status codes and sentences into our closed set. What is known of the client library and worked around here:
+//! status codes and sentences into our closed set, and [`dialect`] is where Podman differs. What is known of the client library and worked around here:
 //! - it never puts the API version on the wire ([`wire`] does);
 //! - its own time limit covers only the time to the response's headers, in whole seconds, so it is set out of the way
 //!   and [`deadline`](super::deadline) rules;
 //! - its wait reports a non-zero exit as an error ([`wait`]).
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::net::TcpListener;
 
 use super::{
-    BuildOptions, ContainerId, ContainerInfo, ContainerSpec, ContainerSummary, Created, Engine, EngineError,
+    Backend, BuildOptions, ContainerId, ContainerInfo, ContainerSpec, ContainerSummary, Created, Engine, EngineError,
     EngineInfo, EventStream, ExecOutput, ExecSpec, ExitInfo, ImageId, ImageInfo, Labels, LimitsUpdate, LogsQuery,
     Network, NetworkSpec, Output, ProgressSink, Signal, TarStream,
 };
 
 mod build;
 mod container;
+mod dialect;
 pub mod endpoint;
 mod error;
 mod events;
+pub mod gateway;
 mod image;
 mod info;
+mod libpod;
 mod network;
 mod output;
 mod progress;
@@ -40,19 +46,25 @@ mod wire;
 pub use endpoint::{Endpoint, HostEnv};
 use wire::Wire;
 
-/// A connection to one Docker engine. Cheap to share; every call opens its own connection to the socket.
+/// A connection to one Docker or Podman engine. Cheap to share; every call opens its own connection to the socket.
 #[derive(Debug)]
 pub struct DockerEngine {
     wire: Wire,
 }
 
 impl DockerEngine {
-    /// Asks the engine for its version (one round trip) and agrees on an API version with it.
+    /// Asks the engine for its version (one round trip; two with Podman) and agrees on an API version with it. Any of the
+    /// two will do unless one is `wanted`. `program` is [`HostEnv::program`].
     ///
     /// # Errors
     /// As [`Engine::detect`].
-    pub async fn connect(endpoint: Endpoint) -> Result<Self, EngineError> {
-        Ok(Self { wire: Wire::connect(endpoint).await? })
+    pub async fn connect(
+        endpoint: Endpoint,
+        wanted: Option<Backend>,
+        program: Option<PathBuf>,
+    ) -> Result<Self, EngineError> {
+        let wire = Wire::connect(endpoint, wanted).await?;
+        Ok(Self { wire: Wire { program, ..wire } })
     }
 }
 
@@ -85,6 +97,14 @@ impl Engine for DockerEngine {
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<Network, EngineError> {
         network::create(&self.wire, spec).await
+    }
+
+    async fn listen(&self, network: &Network, port: u16) -> io::Result<TcpListener> {
+        gateway::listen(&self.wire, network, port).await
+    }
+
+    fn listens_late(&self) -> bool {
+        matches!(&self.wire.dialect, dialect::Dialect::Podman(podman) if podman.rootless)
     }
 
     async fn remove_network(&self, network: &str) -> Result<(), EngineError> {

@@ -45,10 +45,7 @@ pub enum EngineError {
     InUse { what: Object, name: String, message: String },
     #[error("no container engine answers at {endpoint} ({reason}); {remedy}")]
     Unreachable { endpoint: String, reason: String, remedy: &'static str },
-    #[error(
-        "no permission to use the engine's socket {socket}; add yourself to its group (sudo usermod -aG docker $USER, \
-         then log in again), or use a rootless engine"
-    )]
+    #[error("no permission to use the engine's socket {socket}; {}", permission_remedy(socket))]
     PermissionDenied { socket: String },
     #[error("{source_name} names an engine address that cannot be used, {value:?}: {reason}")]
     BadEndpoint {
@@ -70,6 +67,8 @@ pub enum EngineError {
          default-address-pools in the engine's configuration"
     )]
     NoFreeSubnet,
+    #[error("the subnet of a network overlaps another one: {message}")]
+    SubnetTaken { message: String },
     #[error("the image build failed at step {step:?}: {message}")]
     BuildFailed { step: String, message: String },
     #[error("the connection to the engine broke while {what}: {reason}")]
@@ -98,10 +97,21 @@ impl EngineError {
             | EngineError::TooOld { .. }
             | EngineError::NoSpace { .. }
             | EngineError::NoFreeSubnet
+            | EngineError::SubnetTaken { .. }
             | EngineError::BuildFailed { .. }
             | EngineError::Refused { .. }
             | EngineError::Malformed { .. } => false,
         }
+    }
+}
+
+/// What to do about a socket that is somebody else's. Podman's has no group: everybody starts their own.
+#[must_use]
+pub fn permission_remedy(socket: &str) -> &'static str {
+    if socket.contains("podman") {
+        "start one of your own (systemctl --user start podman.socket), or run aigo as root"
+    } else {
+        "add yourself to its group (sudo usermod -aG docker $USER, then log in again), or use a rootless engine"
     }
 }
 

@@ -11,6 +11,8 @@
 //! containers outlive it, as they do when Docker's daemon is killed. All times are tokio's, so a paused clock works.
 
 use std::future::Future;
+use std::io;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
 
 use super::{
     BuildOptions, BuildProgress, ContainerId, ContainerInfo, ContainerSpec, ContainerSummary, Created, Engine,
@@ -287,6 +290,16 @@ impl Engine for FakeEngine {
             state.create_network(&wanted)
         })
         .await
+    }
+
+    async fn listen(&self, network: &Network, port: u16) -> io::Result<TcpListener> {
+        // Its networks exist nowhere, unless a test chose a subnet of loopback.
+        let gateway = if network.gateway.is_loopback() { network.gateway } else { Ipv4Addr::LOCALHOST };
+        TcpListener::bind((gateway, port)).await
+    }
+
+    fn listens_late(&self) -> bool {
+        false
     }
 
     async fn remove_network(&self, network: &str) -> Result<(), EngineError> {

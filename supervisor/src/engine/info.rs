@@ -12,16 +12,18 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     Docker,
+    Podman,
 }
 
 impl Backend {
     /// Every backend, in the order in which they are tried.
-    pub const ALL: [Backend; 1] = [Backend::Docker];
+    pub const ALL: [Backend; 2] = [Backend::Docker, Backend::Podman];
 
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Backend::Docker => "docker",
+            Backend::Podman => "podman",
         }
     }
 }
@@ -34,7 +36,7 @@ impl fmt::Display for Backend {
 
 /// A name that is no backend's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is no container engine that aigo knows; allowed: auto, docker")]
+#[error("{value:?} is no container engine that aigo knows; allowed: auto, docker, podman")]
 pub struct UnknownBackend {
     pub value: String,
 }
@@ -69,13 +71,25 @@ pub enum CgroupDriver {
 }
 
 /// Which limits the engine says that the kernel can enforce here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct LimitSupport {
     pub memory: bool,
     /// Without it a container may use swap beyond its memory limit.
     pub swap: bool,
     pub cpu: bool,
     pub pids: bool,
+}
+
+/// Where an engine that is good enough tells less than others do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quirks {
+    /// Neither inspection nor events can be relied on to tell of out-of-memory kills; the container's cgroup does.
+    pub oom_untold: bool,
+    /// Limits that were changed hold, but an inspection tells those of the creation.
+    pub updates_unrecorded: bool,
+    /// It has no name that it keeps: its address has to do.
+    pub unnamed: bool,
 }
 
 /// How containers reach the host.
@@ -122,6 +136,7 @@ pub struct EngineInfo {
     pub cgroup_version: CgroupVersion,
     pub cgroup_driver: CgroupDriver,
     pub limits: LimitSupport,
+    pub quirks: Quirks,
     pub os: String,
     /// What the engine calls its machine's architecture (`x86_64`, `aarch64`).
     pub architecture: String,

@@ -46,6 +46,7 @@ pub(crate) fn facts() -> Facts {
         mounts: Vec::new(),
         own_folders: vec![PathBuf::from("/home/u/.local/share/aigo")],
         us: Identity { uid: 0, gid: 0 },
+        rootless: false,
         model: true,
         secrets: Vec::new(),
     }
@@ -54,6 +55,13 @@ pub(crate) fn facts() -> Facts {
 #[test]
 fn a_plain_request_is_permitted() {
     assert!(judge(request(), facts()).is_ok());
+}
+
+#[test]
+fn root_cannot_use_a_rootless_engine() {
+    let judged = |uid| judge(request(), Facts { rootless: true, us: Identity { uid, gid: uid }, ..facts() });
+    assert!(judged(0).unwrap_err().to_string().contains("run aigo as that user"));
+    assert!(judged(1000).is_ok());
 }
 
 #[test]

@@ -138,9 +138,12 @@ async fn shutdown_lets_running_requests_finish_and_cuts_the_rest() {
 #[tokio::test]
 async fn start_errors_name_the_address_and_the_remedy() {
     let stub = Stub::noting(|_| reply(200, &[], "ok")).await;
-    let start = |listen: String, upstream| {
+    let start = async |listen: String, upstream| {
         let (notices, _) = mpsc::channel(1);
-        Proxy::start(ProxyConfig { listen: listen.parse().unwrap(), upstream, notices, limits: Limits::default() })
+        let address = listen.parse().unwrap();
+        let listener =
+            tokio::net::TcpListener::bind(address).await.map_err(|error| StartError::listening(address, error))?;
+        Proxy::start(ProxyConfig { listener, upstream, notices, limits: Limits::default() }).await
     };
     let live = || Upstream::Live(stub.upstream());
     assert!(matches!(start("0.0.0.0:0".into(), live()).await, Err(StartError::AllAddresses(_))));

@@ -227,8 +227,8 @@ impl Rig {
 
     pub async fn start_with(upstream: Upstream, limits: Limits) -> Self {
         let (sender, notices) = mpsc::channel(NOTICE_QUEUE);
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let proxy = Proxy::start(ProxyConfig { listen, upstream, notices: sender, limits }).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(ProxyConfig { listener, upstream, notices: sender, limits }).await.unwrap();
         let grant = proxy.grant("127.0.0.1".parse().unwrap(), "s1").unwrap();
         Self { proxy, grant, notices }
     }

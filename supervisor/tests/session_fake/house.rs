@@ -106,6 +106,7 @@ impl House {
             mounts: Vec::new(),
             own_folders: vec![self.launcher.dirs.root().to_owned()],
             us: Identity { uid: 0, gid: 0 },
+            rootless: false,
             model: false,
             secrets: Vec::new(),
         };

@@ -13,6 +13,7 @@ mod kill;
 mod limits;
 mod output;
 mod owner;
+mod podman;
 mod prompts;
 mod resources;
 mod steering;

@@ -11,20 +11,16 @@ use crate::cli::say;
 use crate::cli::show::style::Style;
 use crate::dirs::DataDir;
 use crate::doctor::{self, Subject};
-use crate::engine::detect::{Choice, ENGINE_VARIABLE, connect};
+use crate::engine::detect::connect;
 use crate::engine::docker::HostEnv;
 
 /// Checks everything.
 pub async fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, CliError> {
     crate::policy::image_name::check(&args.image).map_err(CliError::usage)?;
-    let choice = match std::env::var(ENGINE_VARIABLE) {
-        Ok(name) => name.parse().map_err(CliError::usage)?,
-        Err(_) => Choice::Auto,
-    };
     let cancel = cancel_on_signals()?;
     // Not the commands' common context: what it would fail on is what is examined here.
     let subject = Subject {
-        engine: connect(choice, &HostEnv::from_process()).await,
+        engine: connect(global.engine, &HostEnv::from_process()).await,
         dirs: DataDir::open(global.data_dir.as_deref(), |name| std::env::var(name).ok()),
         image: &args.image,
         kernel_settings: Path::new("/proc/sys"),

@@ -47,7 +47,9 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
     };
     let mut env = HostEnv::from_process();
     if let Some(endpoint) = &config.engine.host {
+        // Whichever of the two the backend is looked for by.
         env.docker_host = Some(endpoint.to_string());
+        env.container_host = Some(endpoint.to_string());
     }
     let engine = EngineSlot::new(config.engine.backend, env);
     // Before anything is promised: a signal that comes now is served in its turn, too.

@@ -26,7 +26,7 @@ pub enum Program {
     EatMemory,
     /// Starts twenty children that stay.
     Fork,
-    /// Connects and prints what it is told.
+    /// Connects, for up to ten seconds, and prints what it is told.
     Ask(Ipv4Addr, u16),
     /// Prints its environment.
     Environment,
@@ -53,8 +53,8 @@ impl Program {
                 format!("i=0; while [ $i -lt {CHILDREN} ]; do sleep 60 & i=$((i+1)); done; exit 0")
             }
             Program::Ask(address, port) => format!(
-                "if command -v bash >/dev/null; then bash -c 'read -r line </dev/tcp/{address}/{port}; echo \"$line\"'; \
-                 else nc {address} {port} </dev/null; fi"
+                "bash -c 'i=0; until {{ read -r line </dev/tcp/{address}/{port}; }} 2>/dev/null; do i=$((i+1)); \
+                 [ $i -lt 100 ] || exit 1; sleep 0.1; done; echo \"$line\"'"
             ),
             Program::Environment => "env".to_owned(),
             Program::Copy => {

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use bollard::body_full;
 use bollard::errors::Error;
 use bollard::models::BuildInfoAux;
-use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion};
+use bollard::query_parameters::BuildImageOptionsBuilder;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use uuid::Uuid;
 
+use super::dialect::Dialect;
 use super::error::About;
 use super::image;
 use super::progress::Tracker;
@@ -35,8 +36,10 @@ pub(super) async fn build(
         .nocache(*no_cache)
         .rm(true)
         .forcerm(true)
-        .version(BuilderVersion::BuilderBuildKit)
-        .session(&session);
+        .version(wire.dialect.builder());
+    if let Dialect::Docker = wire.dialect {
+        wanted = wanted.session(&session);
+    }
     if let Some(target) = target {
         wanted = wanted.target(target);
     }

@@ -12,13 +12,15 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
 };
 
+use super::dialect::Dialect;
+use super::endpoint::Endpoint;
 use super::error::About;
 use super::network::label_filter;
 use super::wire::{Wire, is_path_safe};
-use super::{spec, time};
+use super::{dialect, libpod, spec, time};
 use crate::engine::{
     ContainerId, ContainerInfo, ContainerPhase, ContainerSpec, ContainerSummary, Created, EngineError, Labels, Limits,
-    LimitsUpdate, Object, Signal, deadline,
+    LimitsUpdate, MountSource, Object, Signal, deadline,
 };
 
 /// How often a removal that somebody else has begun is looked at, until [`deadline::REMOVE`].
@@ -36,15 +38,34 @@ pub(super) fn checked(id: &ContainerId) -> Result<&str, EngineError> {
 pub(super) async fn create(wire: &Wire, wanted: &ContainerSpec) -> Result<Created, EngineError> {
     let about = About::container("create container", &wanted.name);
     let options = CreateContainerOptionsBuilder::new().name(&wanted.name).build();
+    sources_can_be_mounted(wire, wanted)?;
+    let (body, mut warnings) = wire.dialect.create(spec::body(wanted));
     deadline::within(about.what, deadline::CREATE, async {
         let answer = wire
             .docker
-            .create_container(Some(options), spec::body(wanted))
+            .create_container(Some(options), body)
             .await
             .map_err(|error| about.translate(&wire.endpoint, error))?;
-        Ok(Created { id: ContainerId(answer.id), warnings: answer.warnings })
+        warnings.extend(answer.warnings);
+        Ok(Created { id: ContainerId(answer.id), warnings })
     })
     .await
+}
+
+/// Podman makes a bind source that is missing, as root, whatever it is told; a mistyped path would be hidden.
+fn sources_can_be_mounted(wire: &Wire, wanted: &ContainerSpec) -> Result<(), EngineError> {
+    let (Dialect::Podman(_), Endpoint::Unix(_)) = (&wire.dialect, &wire.endpoint) else { return Ok(()) };
+    for mount in &wanted.mounts {
+        let MountSource::Bind(path) = &mount.source else { continue };
+        if !path.exists() {
+            return Err(EngineError::MountMissing { path: path.clone() });
+        }
+        if !dialect::can_mount(path) {
+            let message = format!("Podman cannot mount {}, which has a comma and a colon; rename it", path.display());
+            return Err(EngineError::Refused { what: "create container", message });
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn start(wire: &Wire, id: &ContainerId) -> Result<(), EngineError> {
@@ -68,10 +89,14 @@ pub(super) async fn inspect(wire: &Wire, id: &ContainerId) -> Result<ContainerIn
             .inspect_container(name, None::<InspectContainerOptions>)
             .await
             .map_err(|error| about.translate(&wire.endpoint, error))?;
-        describe(answer).ok_or_else(|| EngineError::Malformed {
+        let mut info = describe(answer).ok_or_else(|| EngineError::Malformed {
             what: about.what,
             message: "the answer lacks the container's id or state".to_owned(),
-        })
+        })?;
+        if wire.dialect.shares_cgroup() {
+            info.pid = None;
+        }
+        Ok(info)
     })
     .await
 }
@@ -139,7 +164,8 @@ fn limits(host: HostConfig) -> Limits {
             .ulimits
             .unwrap_or_default()
             .into_iter()
-            .find(|limit| limit.name.as_deref() == Some("nofile"))
+            // Podman uses the names of getrlimit(2).
+            .find(|limit| matches!(limit.name.as_deref(), Some("nofile" | "RLIMIT_NOFILE")))
             .and_then(|limit| positive(limit.hard)),
         shm: positive(host.shm_size),
     }
@@ -184,6 +210,13 @@ pub(super) async fn remove(wire: &Wire, id: &ContainerId, force: bool) -> Result
     let Ok(name) = checked(id) else { return Ok(()) };
     let about = About::container("remove container", name);
     deadline::within(about.what, deadline::REMOVE, async {
+        if force && let Dialect::Podman(_) = wire.dialect {
+            // By force it would first wait for SIGTERM to do.
+            match signal(wire, id, Signal::SIGKILL).await {
+                Ok(()) | Err(EngineError::NotRunning { .. } | EngineError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         loop {
             let options = RemoveContainerOptionsBuilder::new().force(force).v(true).build();
             let answer = wire.docker.remove_container(name, Some(options)).await;
@@ -204,10 +237,14 @@ pub(super) async fn update(wire: &Wire, id: &ContainerId, limits: &LimitsUpdate)
     let name = checked(id)?;
     let about = About::container("change the limits of container", name);
     deadline::within(about.what, deadline::UPDATE, async {
-        wire.docker
-            .update_container(name, spec::update(limits))
-            .await
-            .map_err(|error| about.translate(&wire.endpoint, error))
+        match &wire.dialect {
+            Dialect::Docker => wire
+                .docker
+                .update_container(name, spec::update(limits))
+                .await
+                .map_err(|error| about.translate(&wire.endpoint, error)),
+            Dialect::Podman(_) => libpod::update(&wire.endpoint, name, limits).await,
+        }
     })
     .await
 }
@@ -219,7 +256,9 @@ pub(super) async fn list(wire: &Wire, labels: &Labels) -> Result<Vec<ContainerSu
         wire.docker.list_containers(Some(options)).await.map_err(|error| about.translate(&wire.endpoint, error))
     })
     .await?;
-    Ok(answer.into_iter().filter_map(summary).collect())
+    let plain =
+        |container: ContainerSummary| ContainerSummary { image: wire.dialect.plain_tag(container.image), ..container };
+    Ok(answer.into_iter().filter_map(summary).map(plain).collect())
 }
 
 fn summary(container: WireSummary) -> Option<ContainerSummary> {

@@ -12,6 +12,11 @@ use crate::engine::EngineError;
 /// Where a root-owned Docker listens if nobody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
+/// Where a root-owned Podman listens.
+pub const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
+/// Where one's own does, under `XDG_RUNTIME_DIR`.
+const OWN_PODMAN_SOCKET: &str = "podman/podman.sock";
+
 /// A configuration file above this size is not read.
 const MAX_CONFIG: u64 = 1 << 20;
 
@@ -43,6 +48,14 @@ pub struct HostEnv {
     pub docker_tls: bool,
     /// `DOCKER_CONFIG`, or `.docker` in the home directory.
     pub docker_config: Option<PathBuf>,
+    /// `CONTAINER_HOST`: Podman's `DOCKER_HOST`
+    pub container_host: Option<String>,
+    /// `XDG_RUNTIME_DIR`
+    pub runtime_dir: Option<PathBuf>,
+    /// This process is root's, whose own Podman is the system's.
+    pub root: bool,
+    /// The `aigo` program, which listens inside rootless networks (see [`hand_over`](super::gateway::hand_over)).
+    pub program: Option<PathBuf>,
 }
 
 impl HostEnv {
@@ -57,12 +70,31 @@ impl HostEnv {
             docker_config: text("DOCKER_CONFIG")
                 .map(PathBuf::from)
                 .or_else(|| text("HOME").map(|home| Path::new(&home).join(".docker"))),
+            container_host: text("CONTAINER_HOST"),
+            runtime_dir: text("XDG_RUNTIME_DIR").map(PathBuf::from),
+            root: nix::unistd::geteuid().is_root(),
+            program: std::env::current_exe().ok(),
         }
     }
 }
 
 impl Endpoint {
-    /// Finds the endpoint.
+    /// Where Podman may answer, the likeliest first: `CONTAINER_HOST` alone if it is set, else one's own socket, then the
+    /// system's.
+    pub fn of_podman(env: &HostEnv) -> Vec<Result<Self, EngineError>> {
+        if let Some(host) = &env.container_host {
+            return vec![Self::parse("CONTAINER_HOST", host)];
+        }
+        let own = env.runtime_dir.as_ref().filter(|_| !env.root).map(|folder| folder.join(OWN_PODMAN_SOCKET));
+        own.into_iter().chain([PathBuf::from(PODMAN_SOCKET)]).map(|path| Ok(Endpoint::Unix(path))).collect()
+    }
+
+    /// Whether its name says that Podman answers there.
+    pub(super) fn is_podmans(&self) -> bool {
+        matches!(self, Endpoint::Unix(path) if path.to_string_lossy().contains("podman"))
+    }
+
+    /// Finds Docker's endpoint.
     ///
     /// # Errors
     /// [`EngineError::BadEndpoint`] says which setting names what cannot be used, and why.
@@ -192,6 +224,22 @@ mod tests {
     #[test]
     fn the_default_is_the_system_socket() {
         assert_eq!(Endpoint::find(&env()).unwrap().to_string(), "unix:///var/run/docker.sock");
+    }
+
+    #[test]
+    fn podman_is_looked_for_where_it_listens() {
+        let found = |env: &HostEnv| -> Vec<String> {
+            Endpoint::of_podman(env).into_iter().map(|found| found.unwrap().to_string()).collect()
+        };
+        let user = HostEnv { runtime_dir: Some("/run/user/7".into()), ..env() };
+        let system = "unix:///run/podman/podman.sock";
+        assert_eq!(found(&user), ["unix:///run/user/7/podman/podman.sock", system]);
+        assert_eq!(found(&HostEnv { root: true, ..user.clone() }), [system]);
+        let named = HostEnv { container_host: Some("unix:///p.sock".into()), ..user };
+        assert_eq!(found(&named), ["unix:///p.sock"]);
+        let wrong = HostEnv { container_host: Some("ssh://core@localhost/p.sock".into()), ..env() };
+        let text = Endpoint::of_podman(&wrong).remove(0).unwrap_err().to_string();
+        assert!(text.starts_with("CONTAINER_HOST names"), "{text}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::engine::{EngineError, Object};
 use crate::error_chain::chain;
 
 const REMEDY: &str = "start it (sudo systemctl start docker), or say where it is with DOCKER_HOST";
+const PODMAN_REMEDY: &str = "start its socket (systemctl --user start podman.socket, or with sudo and without --user for a \
+                             rootful one), or say where it is with CONTAINER_HOST";
 
 /// What a call was about, for its errors.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +57,10 @@ impl<'a> About<'a> {
         }
     }
 
-    fn refusal(self, status: u16, message: &str) -> EngineError {
+    pub(super) fn refusal(self, status: u16, message: &str) -> EngineError {
+        if let Some(error) = super::dialect::refusal(self, message) {
+            return error;
+        }
         let text = message.to_lowercase();
         let has = |phrase: &str| text.contains(phrase);
         let name = || self.name.to_owned();
@@ -65,6 +70,9 @@ impl<'a> About<'a> {
         }
         if has("address pools have been fully subnetted") || has("non-overlapping ipv4 address pool") {
             return EngineError::NoFreeSubnet;
+        }
+        if self.object == Object::Network && (has("overlap") || has("already used on the host or by another config")) {
+            return EngineError::SubnetTaken { message: clip(message) };
         }
         if let Some(path) = missing_mount(message) {
             return EngineError::MountMissing { path };
@@ -122,7 +130,14 @@ pub(super) fn unreachable(endpoint: &Endpoint, error: Error) -> EngineError {
 }
 
 fn unreachable_because(endpoint: &Endpoint, reason: &str) -> EngineError {
-    EngineError::Unreachable { endpoint: endpoint.to_string(), reason: clip(reason), remedy: REMEDY }
+    let remedy = if endpoint.is_podmans() { PODMAN_REMEDY } else { REMEDY };
+    EngineError::Unreachable { endpoint: endpoint.to_string(), reason: clip(reason), remedy }
+}
+
+/// A connection of our own that did not come about, or broke at once.
+pub(super) fn no_connection(endpoint: &Endpoint, about: About<'_>, error: &io::Error) -> EngineError {
+    connect_failure_of(endpoint, error)
+        .unwrap_or_else(|| EngineError::Lost { what: about.what, reason: clip(&error.to_string()) })
 }
 
 /// Looks for the operating system's word on why no connection came about.

@@ -16,12 +16,13 @@ use crate::engine::{ContainerId, EngineError, EngineEvent, EventKind, EventStrea
 
 const WHAT: &str = "watching its events";
 /// Attributes that the engine mixes into the labels.
-const NOT_LABELS: [&str; 5] = ["image", "name", "exitCode", "execDuration", "signal"];
+const NOT_LABELS: [&str; 7] = ["image", "name", "exitCode", "execDuration", "signal", "containerExitCode", "podId"];
 
 pub(super) fn events(wire: &Wire, labels: &Labels) -> EventStream {
     let mut filters = label_filter(labels);
     filters.insert("type".to_owned(), vec!["container".to_owned()]);
-    filters.insert("event".to_owned(), ["start", "die", "oom", "destroy"].map(str::to_owned).to_vec());
+    filters
+        .insert("event".to_owned(), ["start", "die", "died", "oom", "destroy", "remove"].map(str::to_owned).to_vec());
     let now = Timestamp::now();
     let since = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
     let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
@@ -69,7 +70,8 @@ fn read(message: EventMessage) -> Option<EngineEvent> {
         "start" => EventKind::Start,
         "die" => EventKind::Die { exit_code: attributes.get("exitCode")?.parse().ok()? },
         "oom" => EventKind::Oom,
-        "destroy" => EventKind::Destroy,
+        // Podman's word; Docker has none of this name for containers.
+        "destroy" | "remove" => EventKind::Destroy,
         _ => return None,
     };
     attributes.retain(|key, _| !NOT_LABELS.contains(&key.as_str()));

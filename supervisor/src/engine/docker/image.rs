@@ -5,6 +5,7 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::{CreateImageOptionsBuilder, RemoveImageOptionsBuilder};
 use futures_util::StreamExt;
 
+use super::dialect::Dialect;
 use super::error::About;
 use super::time;
 use super::wire::{Wire, is_path_safe};
@@ -20,7 +21,11 @@ pub(super) async fn inspect(wire: &Wire, tag: &str) -> Result<Option<ImageInfo>,
     })
     .await;
     match answer {
-        Ok(image) => Ok(Some(describe(image))),
+        Ok(image) => {
+            let mut image = describe(image);
+            image.tags = image.tags.into_iter().map(|tag| wire.dialect.plain_tag(tag)).collect();
+            Ok(Some(image))
+        }
         Err(EngineError::ImageMissing { .. } | EngineError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
     }
@@ -52,7 +57,12 @@ fn describe(image: ImageInspect) -> ImageInfo {
 pub(super) async fn import(wire: &Wire, root: TarStream, tag: &str) -> Result<ImageId, EngineError> {
     let about = About::image("import an image", tag);
     let (repo, version) = split_tag(tag);
-    let options = CreateImageOptionsBuilder::new().from_src("-").repo(repo).tag(version).build();
+    let options = CreateImageOptionsBuilder::new().from_src("-");
+    let options = match wire.dialect {
+        Dialect::Docker => options.repo(repo).tag(version),
+        Dialect::Podman(_) => options.repo(&format!("{repo}:{version}")),
+    }
+    .build();
     deadline::within(about.what, deadline::IMPORT, async {
         let mut answers = wire.docker.create_image(Some(options), Some(body_try_stream(root)), None);
         // The id is the status of the last answer.

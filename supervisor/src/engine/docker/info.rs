@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use bollard::models::{NetworkInspect, SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum};
 
+use super::dialect::Dialect;
 use super::error::About;
 use super::wire::Wire;
 use crate::engine::{
     Backend, CgroupDriver, CgroupVersion, EngineError, EngineInfo, LimitSupport, Networking, deadline,
 };
 
-/// Docker's own bridge, whose gateway the magic `host-gateway` value names.
+/// The engine's own bridge, whose gateway the magic `host-gateway` value names.
 const DEFAULT_BRIDGE: &str = "bridge";
 
 pub(super) async fn detect(wire: &Wire) -> Result<EngineInfo, EngineError> {
@@ -46,7 +47,23 @@ fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> En
         Some(SystemInfoCgroupDriverEnum::NONE | SystemInfoCgroupDriverEnum::EMPTY) | None => CgroupDriver::None,
     };
     let security_options = info.security_options.unwrap_or_default();
-    let rootless = security_options.iter().any(|option| option.starts_with("name=rootless"));
+    let (rootless, limits) = match &wire.dialect {
+        Dialect::Docker => (
+            security_options.iter().any(|option| option.starts_with("name=rootless")),
+            LimitSupport {
+                memory: info.memory_limit.unwrap_or(false),
+                swap: info.swap_limit.unwrap_or(false),
+                cpu: info.cpu_cfs_quota.unwrap_or(false),
+                pids: info.pids_limit.unwrap_or(false),
+            },
+        ),
+        // In Docker's API it says yes to everything.
+        Dialect::Podman(podman) => (podman.rootless, podman.limits),
+    };
+    let name = match wire.dialect.backend() {
+        Backend::Docker => "Docker",
+        Backend::Podman => "Podman",
+    };
     let storage_driver = info.driver.unwrap_or_default();
     let host_gateway =
         bridge.and_then(|bridge| bridge.ipam?.config?.into_iter().find_map(|config| config.gateway?.parse().ok()));
@@ -57,10 +74,10 @@ fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> En
     };
     let rootless_word = if rootless { ", rootless" } else { "" };
     EngineInfo {
-        backend: Backend::Docker,
-        id: info.id.unwrap_or_default(),
+        backend: wire.dialect.backend(),
+        id: wire.dialect.engine_id(info.id),
         message: format!(
-            "Docker {} answers at {} ({version_word}, {storage_driver}{rootless_word})",
+            "{name} {} answers at {} ({version_word}, {storage_driver}{rootless_word})",
             wire.version, wire.endpoint
         ),
         version: wire.version.clone(),
@@ -68,12 +85,8 @@ fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> En
         endpoint: wire.endpoint.to_string(),
         cgroup_version,
         cgroup_driver,
-        limits: LimitSupport {
-            memory: info.memory_limit.unwrap_or(false),
-            swap: info.swap_limit.unwrap_or(false),
-            cpu: info.cpu_cfs_quota.unwrap_or(false),
-            pids: info.pids_limit.unwrap_or(false),
-        },
+        limits,
+        quirks: wire.dialect.quirks(),
         os: info.operating_system.unwrap_or_default(),
         architecture: info.architecture.unwrap_or_default(),
         kernel: info.kernel_version.unwrap_or_default(),

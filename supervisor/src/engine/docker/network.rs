@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListNetworksOptionsBuilder};
 
+use super::dialect::Dialect;
 use super::error::About;
+use super::libpod;
 use super::wire::{Wire, is_path_safe};
 use crate::engine::network::{free_subnets, parse_routes};
 use crate::engine::{EngineError, Ipv4Net, Labels, Network, NetworkId, NetworkSpec, deadline};
@@ -37,7 +39,7 @@ async fn create_in_free(wire: &Wire, spec: &NetworkSpec) -> Result<Network, Engi
     taken.extend(all.into_iter().filter_map(|network| subnet_of(network.ipam).map(|(subnet, _)| subnet)));
     for subnet in free_subnets(&taken).take(SUBNET_TRIES) {
         match create_in(wire, spec, Some(subnet)).await {
-            Err(EngineError::Refused { message, .. }) if message.to_lowercase().contains("overlap") => {}
+            Err(EngineError::SubnetTaken { .. }) => {}
             other => return other,
         }
     }
@@ -45,6 +47,9 @@ async fn create_in_free(wire: &Wire, spec: &NetworkSpec) -> Result<Network, Engi
 }
 
 async fn create_in(wire: &Wire, spec: &NetworkSpec, subnet: Option<Ipv4Net>) -> Result<Network, EngineError> {
+    if let Dialect::Podman(_) = wire.dialect {
+        return libpod::create_network(&wire.endpoint, spec, subnet).await;
+    }
     let about = About::network("create a network", &spec.name);
     let request = NetworkCreateRequest {
         name: spec.name.clone(),

@@ -81,7 +81,8 @@ impl Tracker {
     /// Reads a piece of classic output.
     pub(super) fn classic(&mut self, text: &str) -> Vec<BuildProgress> {
         let mut said = Vec::new();
-        if let Some(name) = text.strip_prefix("Step ") {
+        // Podman shouts.
+        if let Some(name) = text.strip_prefix("Step ").or_else(|| text.strip_prefix("STEP ")) {
             self.close_current(&mut said);
             let name = name.trim_end().to_owned();
             let id = name.clone();

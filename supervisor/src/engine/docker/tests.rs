@@ -11,7 +11,7 @@ const OVERLAP: Answer = Answer::Status(403, r#"{"message":"Pool overlaps with ot
 
 async fn engine(answers: Vec<Answer>) -> (DockerEngine, StandIn) {
     let stand_in = stand_in([vec![VERSION], answers].concat());
-    (DockerEngine::connect(stand_in.endpoint.clone()).await.unwrap(), stand_in)
+    (DockerEngine::connect(stand_in.endpoint.clone(), None, None).await.unwrap(), stand_in)
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_subnet_is_chosen_when_the_pools_are_exhausted() {
 async fn a_chosen_subnet_is_not_replaced() {
     let (engine, _stand_in) = engine(vec![OVERLAP]).await;
     let spec = NetworkSpec { name: "n".into(), subnet: "10.1.0.0/24".parse().ok(), ..NetworkSpec::default() };
-    assert!(matches!(engine.create_network(&spec).await, Err(EngineError::Refused { .. })));
+    assert!(matches!(engine.create_network(&spec).await, Err(EngineError::SubnetTaken { .. })));
 }
 
 #[tokio::test]

@@ -10,12 +10,14 @@ use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::dialect::Dialect;
 use super::endpoint::Endpoint;
-use super::error;
-use crate::engine::{EngineError, deadline};
+use super::{error, libpod};
+use crate::engine::{Backend, EngineError, deadline};
 
-/// The oldest engine that we use, and its API (Docker 24.0).
-const NEEDED: (&str, u32) = ("24.0", 24);
+/// The oldest engines that we use: Docker with API 1.43, and Podman as Debian 12 has it.
+const NEEDED: &str = "24.0";
+const PODMAN_NEEDED: &str = "4.3";
 /// The newest API that our tests ran against (Docker 26.1). A newer engine is spoken to in this one; it serves older
 /// ones for years.
 const NEWEST_API: (u32, u32) = (1, 45);
@@ -30,34 +32,44 @@ pub(super) struct Wire {
     pub(super) endpoint: Endpoint,
     pub(super) version: String,
     pub(super) api: String,
+    pub(super) dialect: Dialect,
+    /// See [`HostEnv::program`](super::HostEnv::program).
+    pub(super) program: Option<std::path::PathBuf>,
 }
 
 impl Wire {
-    pub(super) async fn connect(endpoint: Endpoint) -> Result<Self, EngineError> {
+    /// Whoever answers, unless one of them is `wanted`.
+    pub(super) async fn connect(endpoint: Endpoint, wanted: Option<Backend>) -> Result<Self, EngineError> {
         let docker = client(&endpoint)?;
         let answer = deadline::within("tell its version", deadline::DETECT, async {
             docker.version().await.map_err(|error| error::unreachable(&endpoint, error))
         })
         .await?;
         let is_podman = answer.components.unwrap_or_default().iter().any(|part| part.name.contains("Podman"));
-        if is_podman {
+        let found = if is_podman { Backend::Podman } else { Backend::Docker };
+        if wanted.is_some_and(|wanted| wanted != found) {
             return Err(EngineError::BadEndpoint {
                 source_name: "the engine address".to_owned(),
                 value: endpoint.to_string(),
-                reason: "Podman answers there, not Docker".to_owned(),
+                reason: format!("{found} answers there; to use it, choose it with --engine {found}"),
             });
         }
         let version = answer.version.unwrap_or_default();
-        if major(&version).is_none_or(|major| major < NEEDED.1) {
-            return Err(EngineError::TooOld { backend: "docker", found: version, needed: NEEDED.0 });
+        let needed = if is_podman { PODMAN_NEEDED } else { NEEDED };
+        if !is_at_least(&version, needed) {
+            return Err(EngineError::TooOld { backend: found.name(), found: version, needed });
         }
+        let dialect = match found {
+            Backend::Docker => Dialect::Docker,
+            Backend::Podman => Dialect::Podman(libpod::describe(&endpoint).await?),
+        };
         let api = agree(&answer.api_version.unwrap_or_default()).ok_or_else(|| EngineError::Malformed {
             what: "tell its version",
             message: "it names no API version".to_owned(),
         })?;
         let prefix = format!("/v{api}");
         let docker = docker.with_request_modifier(move |request| with_prefix(request, &prefix));
-        Ok(Self { docker, endpoint, version, api })
+        Ok(Self { docker, endpoint, version, api, dialect, program: None })
     }
 }
 
@@ -71,8 +83,13 @@ fn client(endpoint: &Endpoint) -> Result<Docker, EngineError> {
     .map_err(|error| error::unreachable(endpoint, error))
 }
 
-fn major(version: &str) -> Option<u32> {
-    version.split('.').next()?.parse().ok()
+/// Whether a version is `needed` (`major.minor`) or newer. What is no version is not.
+fn is_at_least(version: &str, needed: &str) -> bool {
+    let pair = |text: &str| {
+        let mut parts = text.split(|c: char| !c.is_ascii_digit());
+        Some((parts.next()?.parse::<u32>().ok()?, parts.next()?.parse::<u32>().ok()?))
+    };
+    pair(version) >= pair(needed) && pair(version).is_some()
 }
 
 /// The API version to speak with an engine whose newest is `theirs`.
@@ -116,8 +133,10 @@ mod tests {
         assert_eq!(agree("1.45").as_deref(), Some("1.45"));
         assert_eq!(agree("1.53").as_deref(), Some("1.45"));
         assert_eq!(agree("x"), None);
-        assert_eq!(major("26.1.5+dfsg1"), Some(26));
-        assert_eq!(major("dev"), None);
+        assert!(is_at_least("26.1.5+dfsg1", NEEDED) && is_at_least("24.0", NEEDED));
+        assert!(!is_at_least("20.10.24", NEEDED) && !is_at_least("dev", NEEDED));
+        assert!(is_at_least("4.3.1", PODMAN_NEEDED) && is_at_least("5.0.0-rc1", PODMAN_NEEDED));
+        assert!(!is_at_least("4.2.9", PODMAN_NEEDED) && is_at_least("4.10", PODMAN_NEEDED));
     }
 
     #[test]
@@ -132,14 +151,14 @@ mod tests {
 
     async fn refused(body: &'static str) -> String {
         let stand_in = stand_in(vec![Answer::Status(200, body)]);
-        Wire::connect(stand_in.endpoint.clone()).await.unwrap_err().to_string()
+        Wire::connect(stand_in.endpoint.clone(), None).await.unwrap_err().to_string()
     }
 
     #[tokio::test]
     async fn every_request_names_the_agreed_version() {
         let newer = Answer::Status(200, r#"{"Version":"29.0.1","ApiVersion":"1.52"}"#);
         let stand_in = stand_in(vec![newer, Answer::Status(200, "{}")]);
-        let wire = Wire::connect(stand_in.endpoint.clone()).await.unwrap();
+        let wire = Wire::connect(stand_in.endpoint.clone(), None).await.unwrap();
         assert_eq!(wire.api, "1.45");
         wire.docker.info().await.unwrap();
         assert_eq!(stand_in.requests.await.unwrap(), ["GET /version", "GET /v1.45/info"]);
@@ -151,24 +170,45 @@ mod tests {
         assert!(text.contains("20.10.24") && text.contains("24.0"), "{text}");
     }
 
+    const PODMAN: &str =
+        r#"{"Version":"4.3.1","ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]}"#;
+
     #[tokio::test]
     async fn podman_is_not_taken_for_docker() {
-        let body =
-            r#"{"Version":"4.3.1","ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]}"#;
-        let text = refused(body).await;
-        assert!(text.contains("Podman"), "{text}");
+        let stand_in = stand_in(vec![Answer::Status(200, PODMAN)]);
+        let error = Wire::connect(stand_in.endpoint.clone(), Some(Backend::Docker)).await.unwrap_err();
+        assert!(error.to_string().contains("--engine podman"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn podman_tells_in_its_own_api_what_it_is() {
+        let info = r#"{"host":{"cgroupVersion":"v1","cgroupControllers":[],"security":{"rootless":true}}}"#;
+        let stand_in = stand_in(vec![Answer::Status(200, PODMAN), Answer::Status(200, info)]);
+        let wire = Wire::connect(stand_in.endpoint.clone(), None).await.unwrap();
+        assert!(matches!(&wire.dialect, Dialect::Podman(podman) if podman.rootless), "{:?}", wire.dialect);
+        assert_eq!(wire.api, "1.41");
+        assert_eq!(stand_in.requests.await.unwrap(), ["GET /version", "GET /v4.0.0/libpod/info"]);
+    }
+
+    #[tokio::test]
+    async fn an_old_podman_is_refused_with_the_needed_version() {
+        let text = refused(
+            r#"{"Version":"3.0.1","ApiVersion":"1.40","Components":[{"Name":"Podman Engine","Version":"3.0.1"}]}"#,
+        )
+        .await;
+        assert!(text.contains("podman 3.0.1") && text.contains("4.3"), "{text}");
     }
 
     #[tokio::test]
     async fn an_absent_socket_names_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = Wire::connect(Endpoint::Unix(folder.path().join("none.sock"))).await.unwrap_err();
+        let missing = Wire::connect(Endpoint::Unix(folder.path().join("none.sock")), None).await.unwrap_err();
         let text = missing.to_string();
         assert!(matches!(missing, EngineError::Unreachable { .. }) && text.contains("none.sock"), "{text}");
         // A socket file that nobody listens on any more, as a stopped engine leaves it.
         let path = folder.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let stale = Wire::connect(Endpoint::Unix(path)).await.unwrap_err();
+        let stale = Wire::connect(Endpoint::Unix(path), None).await.unwrap_err();
         assert!(matches!(stale, EngineError::Unreachable { .. }), "{stale:?}");
     }
 }

@@ -20,7 +20,7 @@ use crate::engine::network::free_subnets;
 use crate::engine::{
     Backend, CgroupDriver, CgroupVersion, ContainerId, ContainerPhase, ContainerSpec, ContainerSummary, Created,
     EngineError, EngineInfo, EventKind, EventStream, ExecOutput, ExitInfo, ImageId, ImageInfo, Labels, LimitSupport,
-    MountSource, Network, NetworkAttachment, NetworkId, NetworkSpec, Networking, Object, Output, Signal,
+    MountSource, Network, NetworkAttachment, NetworkId, NetworkSpec, Networking, Object, Output, Quirks, Signal,
 };
 
 /// How long a wait outlives an engine that went; a real one retries about as long.
@@ -181,10 +181,7 @@ impl State {
         let taken: Vec<_> = self.networks.iter().map(|network| network.subnet).collect();
         let subnet = match spec.subnet {
             Some(subnet) if taken.iter().any(|other| other.overlaps(subnet)) => {
-                return Err(EngineError::Refused {
-                    what: "create a network",
-                    message: format!("pool {subnet} overlaps with another one"),
-                });
+                return Err(EngineError::SubnetTaken { message: format!("pool {subnet} overlaps with another one") });
             }
             Some(subnet) => subnet,
             None => free_subnets(&taken).next().ok_or(EngineError::NoFreeSubnet)?,
@@ -425,6 +422,7 @@ pub(super) fn info() -> EngineInfo {
         cgroup_version: CgroupVersion::V2,
         cgroup_driver: CgroupDriver::Cgroupfs,
         limits: LimitSupport { memory: true, swap: true, cpu: true, pids: true },
+        quirks: Quirks::default(),
         os: "fake".to_owned(),
         architecture: "x86_64".to_owned(),
         kernel: "6.18".to_owned(),

@@ -6,7 +6,7 @@
 //!                            └── the end was known ──► let go of
 //! ```
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipc_protocol::host::HostIpc;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::{Beginning, COMMANDS, LaunchError, Launcher, Life, Session, provision};
 use crate::engine::{ContainerId, ContainerInfo, ContainerPhase, EngineError, Labels, Network};
 use crate::plan::LABEL_SESSION;
-use crate::proxy::{Limits, NOTICE_QUEUE, Notice, Proxy, ProxyConfig, Upstream};
+use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::request::SessionRequest;
 use crate::session::driver::Driver;
 use crate::session::resources::{Resources, Running, object_name};
@@ -143,8 +143,7 @@ impl Launcher {
         if let Some((upstream, port, notices)) = model
             && let Some(network) = self.network_of(resources).await
         {
-            let listen = SocketAddr::new(IpAddr::V4(network.gateway), port);
-            match Proxy::start(ProxyConfig { listen, upstream, notices, limits: Limits::default() }).await {
+            match provision::proxy_on(&self.engine, &network, port, upstream, notices).await {
                 Ok(proxy) => {
                     let address = info.addresses.get(&network.name);
                     resources.grant = address.and_then(|ip| proxy.grant(IpAddr::V4(*ip), id.as_str()).ok());

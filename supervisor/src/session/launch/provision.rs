@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 
 use super::Launcher;
 use crate::dirs::SessionDir;
-use crate::engine::{EngineError, Network};
+use crate::engine::{EngineError, Network, SharedEngine};
 use crate::error_chain::chain;
 use crate::plan::LaunchPlan;
-use crate::proxy::{Limits, Notice, Proxy, ProxyConfig, Upstream};
+use crate::proxy::{Limits, Notice, Proxy, ProxyConfig, StartError, Upstream};
 use crate::session::doubt;
 use crate::session::event::{HostEvent, LaunchStep};
 use crate::session::resources::{Resources, Running};
@@ -61,14 +61,10 @@ pub(super) async fn provision(
     let _ = launcher.store.set_network(plan.id(), &network.id.0).await;
     tell(LaunchStep::Network, Some(network.subnet.to_string()));
 
-    if let Some(upstream) = model.upstream {
-        let listen = SocketAddr::new(IpAddr::V4(network.gateway), plan.permit().request().proxy_port);
-        let config = ProxyConfig { listen, upstream, notices: model.notices, limits: Limits::default() };
-        let proxy = Proxy::start(config).await.map_err(|error| setup("proxy", &error))?;
-        // The first address that engines give out; the real one is asked for when the container has it.
-        resources.grant = proxy.grant(IpAddr::V4(first_address(&network)), plan.id().as_str()).ok();
-        resources.proxy = Some(proxy);
-        tell(LaunchStep::Proxy, Some(listen.to_string()));
+    let late = launcher.engine.listens_late();
+    let mut model = Some(model);
+    if let Some(model) = model.take_if(|_| !late) {
+        start_proxy(launcher, plan, resources, &network, model, &tell).await?;
     }
 
     go_on()?;
@@ -83,6 +79,10 @@ pub(super) async fn provision(
     go_on()?;
     launcher.engine.start(&created.id).await.map_err(|error| engine_ending(&error))?;
     tell(LaunchStep::Start, None);
+    if let Some(model) = model {
+        // The runner asks for some seconds until the proxy answers.
+        start_proxy(launcher, plan, resources, &network, model, &tell).await?;
+    }
 
     let info = launcher.engine.inspect(&created.id).await.map_err(|error| engine_ending(&error))?;
     if let (Some(proxy), Some(address)) = (&resources.proxy, info.addresses.get(&network.name)) {
@@ -94,6 +94,39 @@ pub(super) async fn provision(
     }
     let traffic = resources.grant.as_ref().map(crate::proxy::Grant::traffic);
     Ok(Provisioned { running: Running { container: created.id, pid: info.pid, traffic }, before })
+}
+
+/// A proxy where the network's containers reach this host.
+pub(super) async fn proxy_on(
+    engine: &SharedEngine,
+    network: &Network,
+    port: u16,
+    upstream: Upstream,
+    notices: mpsc::Sender<Notice>,
+) -> Result<Proxy, StartError> {
+    let address = SocketAddr::new(IpAddr::V4(network.gateway), port);
+    let listener = engine.listen(network, port).await.map_err(|error| StartError::listening(address, error))?;
+    Proxy::start(ProxyConfig { listener, upstream, notices, limits: Limits::default() }).await
+}
+
+async fn start_proxy(
+    launcher: &Launcher,
+    plan: &LaunchPlan,
+    resources: &mut Resources,
+    network: &Network,
+    model: Model,
+    tell: &impl Fn(LaunchStep, Option<String>),
+) -> Result<(), Ending> {
+    let Some(upstream) = model.upstream else { return Ok(()) };
+    let port = plan.permit().request().proxy_port;
+    let address = SocketAddr::new(IpAddr::V4(network.gateway), port);
+    let proxy = proxy_on(&launcher.engine, network, port, upstream, model.notices).await;
+    let proxy = proxy.map_err(|error| setup("proxy", &error))?;
+    // The first address that engines give out; the real one is asked for when the container has it.
+    resources.grant = proxy.grant(IpAddr::V4(first_address(network)), plan.id().as_str()).ok();
+    resources.proxy = Some(proxy);
+    tell(LaunchStep::Proxy, Some(address.to_string()));
+    Ok(())
 }
 
 async fn make_mount_points(launcher: &Launcher, plan: &LaunchPlan, resources: &mut Resources) -> Result<(), Ending> {
