@@ -252,7 +252,12 @@ impl Run<'_> {
 
     /// Waits for an event.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&SessionEvent) -> bool) -> SessionEvent {
-        self.wait(what, |events| events.iter().find(|event| wanted(event)).cloned())
+        // Events are only added: each is looked at once.
+        let seen = std::cell::Cell::new(0);
+        self.wait(what, |events| {
+            let from = seen.replace(events.len());
+            events[from..].iter().find(|event| wanted(event)).cloned()
+        })
     }
 
     /// Waits until the agent has said a text that contains `part`.

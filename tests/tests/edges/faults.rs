@@ -68,9 +68,9 @@ fn a_slow_first_byte_is_waited_for() {
 #[test]
 fn a_slow_answer_keeps_an_idle_session() {
     let Some(home) = Home::open() else { return };
-    let upstream = Upstream::script([Answer::say("late, but here").after(Duration::from_secs(4))]);
-    // A model request in flight is activity.
-    let run = home.live("hello", &upstream).flags(["--idle-timeout", "2s"]).finish().expect(Expect::FINISHED);
+    let upstream = Upstream::script([Answer::say("late, but here").after(Duration::from_secs(9))]);
+    // A model request in flight is activity. The timeout leaves a busy machine the time to start the agent.
+    let run = home.live("hello", &upstream).flags(["--idle-timeout", "6s"]).finish().expect(Expect::FINISHED);
     assert_eq!(run.texts(), ["late, but here"]);
 }
 
