@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod door;
 pub mod engine;
 pub mod error_chain;
+pub mod failpoint;
 pub mod image;
 pub mod notify;
 pub mod plan;

@@ -19,6 +19,8 @@
 //! | [`look`] | questions to a list of events |
 //! | [`script`] | replay scripts: what the model answers |
 //! | [`terminal`] | `aigo` at a terminal |
+//! | [`service`] | `aigo serve` as a child process, its death, its API |
+//! | [`http`] | the client for it |
 //! | [`engine`] | the engine as others see it, through its command line |
 //! | [`host`] | processes of the host, waiting |
 //! | [`upstream`] | a model API on this host that answers as a test says |
@@ -31,17 +33,21 @@ pub mod engine;
 pub mod expect;
 pub mod home;
 pub mod host;
+pub mod http;
 pub mod look;
 pub mod run;
 pub mod script;
+pub mod service;
 pub mod terminal;
 pub mod upstream;
 pub mod wire;
 
 pub use expect::Expect;
 pub use home::Home;
+pub use http::Request;
 pub use look::Look;
 pub use run::{Finished, Run};
 pub use script::Script;
+pub use service::Service;
 pub use terminal::Terminal;
 pub use upstream::{Answer, Upstream};

@@ -40,8 +40,9 @@ use super::status::{Ending, Status};
 use super::{SessionId, resources::Running};
 use crate::engine::{ContainerId, ContainerPhase, EngineError, ExitInfo, SharedEngine};
 use crate::error_chain::chain;
+use crate::failpoint::reach;
 use crate::proxy::Notice;
-use crate::store::{Store, StoreError};
+use crate::store::{Outcome, Store, StoreError};
 
 /// How long the driver sleeps at most: the safety net under every wake-up, and the pace of the memory samples and of the
 /// looks at the heartbeat.
@@ -201,6 +202,11 @@ impl Driver {
         self.ledger.append(vec![event.into()], None).await
     }
 
+    /// Stores the session's end and the event that tells of it.
+    pub async fn end(&mut self, outcome: Outcome, event: HostEvent) -> Result<(), StoreError> {
+        self.ledger.end(outcome, event).await
+    }
+
     /// Sends a message to the agent. Also before the container runs: the runner finds it in its mailbox.
     pub async fn send(&mut self, text: String, id: Option<MessageId>) -> Result<Answer, StoreError> {
         if !self.machine.takes_input() {
@@ -211,6 +217,7 @@ impl Driver {
         match self.outbox.send(id, Mail::Message(message)) {
             Ok(sent) => {
                 let id = sent.id.to_string();
+                reach("input.sent");
                 // Known before it is stored, so that the checkpoint that is stored with it knows it, too.
                 self.step(Input::Sent(&id)).await?;
                 self.tell(HostEvent::InputSent { id: id.clone(), body: shown, sender: None }).await?;

@@ -29,6 +29,7 @@ use super::{SessionId, control};
 use crate::dirs::{DataDir, SessionDir};
 use crate::engine::{EngineIdentity, SharedEngine};
 use crate::error_chain::chain;
+use crate::failpoint::reach;
 use crate::plan::LaunchPlan;
 use crate::policy::Permit;
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
@@ -148,6 +149,7 @@ impl Launcher {
         let folder = self.dirs.session(&id);
         let plan = LaunchPlan::new(permit, id.clone(), &self.instance, &folder);
         let lock = make_folder(&folder)?;
+        reach("folder.made");
         match self.begin(account, plan, upstream, &folder, lock).await {
             Ok(session) => Ok(session),
             Err(error) => {
@@ -174,6 +176,7 @@ impl Launcher {
         // Only root may give files away; anybody else can only work on what is theirs.
         let owner = Uid::effective().is_root().then_some(Owner { uid: identity.uid, gid: identity.gid });
         let ipc = HostIpc::create(&folder.ipc(), &folder.dead_letters(), owner)?;
+        reach("ipc.made");
         let (latest, latest_seen) = watch::channel(0);
         let mut driver = Driver::new(id.clone(), self.store.clone(), self.engine.clone(), ipc, plan.rules(), latest)?;
         if account.request.is_some() {
@@ -186,10 +189,12 @@ impl Launcher {
             .map_err(|source| LaunchError::Folder { path: socket.clone(), source })?;
         let mut row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace.clone());
         (row.principal, row.request) = (account.principal, account.request);
+        reach("row.before");
         if let Err(error) = self.store.insert_session(row.on(self.identity.clone())).await {
             listener.abort();
             return Err(error.into());
         }
+        reach("row.after");
         let resources = Resources {
             id: id.clone(),
             folder: folder.clone(),
@@ -289,11 +294,13 @@ impl Life {
         };
         let Self { launcher, id, mut driver, resources, .. } = self;
         // Whoever goes on from here only has to let go: the container, and what it could tell, may be gone by then.
+        reach("ending.before");
         if driver.survives()
             && let Err(error) = launcher.store.set_ending(&id, &ending).await
         {
             tracing::error!("session {id}: why it ends could not be stored: {}", chain(&error));
         }
+        reach("ending.after");
         let workspace = resources.workspace.clone();
         let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(requests);
         let mut released = resources.release(&launcher.engine, &launcher.store).await;
@@ -301,10 +308,13 @@ impl Life {
         let mut summary = driver.summary();
         summary.model_requests = summary.model_requests.saturating_add(requests.unwrap_or_default());
         summary.changes = compare(before, workspace).await;
-        finish(&launcher.store, &id, &mut driver, &ending, summary, problems).await;
+        reach("end.before");
+        finish(&id, &mut driver, &ending, summary, problems).await;
+        reach("end.after");
         for problem in released.forget().await {
             tracing::warn!("session {id}: {problem}");
         }
+        reach("folder.removed");
         ending
     }
 
@@ -384,6 +394,7 @@ impl Life {
         }
         match provisioned {
             Ok(provisioned) => {
+                reach("provisioned");
                 if let (true, Some(before)) = (driver.survives(), &provisioned.before)
                     && let Err(error) = before.save(&self.resources.folder.look())
                 {
@@ -418,26 +429,17 @@ async fn compare(before: Option<Look>, workspace: PathBuf) -> Option<crate::work
     Some(before.changes(&after))
 }
 
-async fn finish(
-    store: &Store,
-    id: &SessionId,
-    driver: &mut Driver,
-    ending: &Ending,
-    summary: Summary,
-    problems: Vec<String>,
-) {
+async fn finish(id: &SessionId, driver: &mut Driver, ending: &Ending, summary: Summary, problems: Vec<String>) {
     let status = ending.reason.status();
     let outcome = Outcome { status, ending: Some(ending.clone()), summary: Some(summary.clone()) };
-    // The row first: whoever sees the last event finds the session ended. If the store is gone there is nobody left to
-    // tell but the log.
-    if let Err(error) = store.end_session(id, outcome).await {
-        tracing::error!("session {id}: its end could not be stored: {}", chain(&error));
-    }
     for message in problems {
         tracing::warn!("session {id}: {message}");
         let _ = driver.tell(HostEvent::HostWarning { code: "left_behind".into(), message }).await;
     }
-    let _ = driver.tell(HostEvent::Ended { status, ending: ending.clone(), summary }).await;
+    // If the store is gone there is nobody left to tell but the log.
+    if let Err(error) = driver.end(outcome, HostEvent::Ended { status, ending: ending.clone(), summary }).await {
+        tracing::error!("session {id}: its end could not be stored: {}", chain(&error));
+    }
 }
 
 #[cfg(test)]

@@ -20,8 +20,9 @@ use super::status::{EndReason, Ending};
 use super::{SessionId, doubt};
 use crate::dirs::{DataDir, SessionDir};
 use crate::engine::{EngineIdentity, Labels};
+use crate::failpoint::reach;
 use crate::plan::{LABEL_INSTANCE, LABEL_SESSION};
-use crate::store::{Outcome, Position, SessionFilter, SessionRow, Store, StoreError};
+use crate::store::{Outcome, SessionFilter, SessionRow, Store, StoreError};
 
 /// A folder without a row that is younger than this belongs to a session that is just beginning.
 const BEGINNING: Duration = Duration::from_secs(60);
@@ -132,6 +133,7 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
             return;
         }
     }
+    reach("sweep.locked");
     let problems = remove_engine_objects(engine, &row.id).await;
     if !problems.is_empty() {
         // Its container may still write: it stays as it is until the engine answers again.
@@ -146,18 +148,16 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
             return;
         }
     };
+    reach("sweep.drained");
     swept.problems.extend(remove_mount_points(store, &row.id, &row.workspace).await);
+    reach("sweep.unmounted");
     let unknown = || Ending::because(EndReason::Cancelled, "the aigo process that ran it ended without a word");
     let ending = row.ending.clone().unwrap_or_else(unknown);
     let status = ending.reason.status();
     let ended = HostEvent::Ended { status, ending: ending.clone(), summary: summary.clone() };
     let outcome = Outcome { status, ending: Some(ending), summary: Some(summary) };
-    let stored = match store.end_session(&row.id, outcome).await {
-        Ok(()) => store.append(&row.id, vec![ended.into()], Position::default()).await.map(drop),
-        Err(error) => Err(error),
-    };
-    match stored {
-        Ok(()) => swept.sessions.push(row.id),
+    match store.end_session(&row.id, outcome, ended).await {
+        Ok(_) => swept.sessions.push(row.id),
         Err(error) => swept.problems.push(error.to_string()),
     }
     if lock.is_some() {

@@ -20,6 +20,7 @@ use super::{SessionId, doubt};
 use crate::dirs::SessionDir;
 use crate::engine::{ContainerId, EngineError, SharedEngine};
 use crate::error_chain::chain;
+use crate::failpoint::reach;
 use crate::proxy::{Grant, Proxy, Traffic};
 use crate::store::Store;
 use crate::workspace::mountpoints::Held;
@@ -122,12 +123,15 @@ pub async fn remove_engine_objects(engine: &SharedEngine, id: &SessionId) -> Vec
     let name = object_name(id);
     let container = ContainerId(name.clone());
     let mut problems = Vec::new();
+    reach("container.remove.before");
     if let Err(error) = repeated(|| engine.remove(&container, true)).await {
         problems.push(format!("the container {name} could not be removed: {error}"));
     }
+    reach("container.remove.after");
     if let Err(error) = repeated(|| engine.remove_network(&name)).await {
         problems.push(format!("the network {name} could not be removed: {error}"));
     }
+    reach("network.remove.after");
     problems
 }
 
@@ -192,6 +196,7 @@ fn remove_folder_now(folder: &SessionDir) -> Result<(), String> {
     if doubt::is_open(folder) {
         return Ok(());
     }
+    reach("folder.cleared");
     match std::fs::remove_dir_all(folder.root()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -1,8 +1,9 @@
 //! Events by cursor, the journal's position, and what came by `messages/` and `tasks/`.
 
-use rusqlite::{OptionalExtension, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::writer::{JobError, Store, StoreError};
+use crate::failpoint::reach;
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, SessionEvent, What};
 
@@ -91,7 +92,9 @@ impl Store {
                         .execute(params![session.as_str(), cursor])?;
                 }
             }
+            reach("append.before");
             transaction.commit()?;
+            reach("append.after");
             Ok(Appended { events: stored })
         })
         .await
@@ -195,14 +198,7 @@ impl Store {
                 == 1;
             let mut told = None;
             if new {
-                let seq: u64 = transaction
-                    .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM events WHERE session = ?1")?
-                    .query_row([session.as_str()], |row| row.get(0))?;
-                let event = SessionEvent { seq, at: jiff::Timestamp::now(), what: event.what };
-                let body = serde_json::to_string(&event)?;
-                transaction
-                    .prepare_cached("INSERT INTO events (session, seq, runner_seq, body) VALUES (?1, ?2, NULL, ?3)")?
-                    .execute(params![session.as_str(), seq, body])?;
+                let seq = insert_next(&transaction, &session, event.what)?;
                 told = Some(seq);
             }
             transaction.commit()?;
@@ -210,6 +206,18 @@ impl Store {
         })
         .await
     }
+}
+
+/// Stores one event of ours after the last: its number.
+pub(super) fn insert_next(transaction: &Transaction<'_>, session: &SessionId, what: What) -> Result<u64, JobError> {
+    let seq: u64 = transaction
+        .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM events WHERE session = ?1")?
+        .query_row([session.as_str()], |row| row.get(0))?;
+    let body = serde_json::to_string(&SessionEvent { seq, at: jiff::Timestamp::now(), what })?;
+    transaction
+        .prepare_cached("INSERT INTO events (session, seq, runner_seq, body) VALUES (?1, ?2, NULL, ?3)")?
+        .execute(params![session.as_str(), seq, body])?;
+    Ok(seq)
 }
 
 /// Stands for an event that cannot be read back, such as one of a newer aigo: one bad event must not hide the others, or
@@ -315,7 +323,7 @@ mod tests {
         let second = SessionId::random();
         store.insert_session(SessionRow::new(second.clone(), "command", "image", "/w")).await.unwrap();
         let outcome = Outcome { status: Status::Failed, ending: None, summary: None };
-        store.end_session(&first, outcome).await.unwrap();
+        store.end_session(&first, outcome, HostEvent::InterruptSent {}).await.unwrap();
         let all = store.sessions(SessionFilter::All).await.unwrap();
         assert_eq!(all.len(), 2);
         let live = store.sessions(SessionFilter::Live).await.unwrap();

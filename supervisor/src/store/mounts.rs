@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::writer::{JobError, Store, StoreError};
+use crate::failpoint::reach;
 use crate::session::SessionId;
 use crate::session::id::InvalidSessionId;
 use crate::workspace::mountpoints;
@@ -53,7 +54,9 @@ impl Store {
                 "UPDATE sessions SET made = ?2, mounted = 0 WHERE id = ?1",
                 params![id.as_str(), serde_json::to_string(&left)?],
             )?;
+            reach("unmount.before");
             transaction.commit()?;
+            reach("unmount.after");
             Ok(left)
         })
         .await

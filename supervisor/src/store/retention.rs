@@ -68,15 +68,14 @@ mod tests {
     use crate::session::SessionId;
     use crate::session::event::HostEvent;
     use crate::session::status::Status;
-    use crate::store::{Outcome, Position, SessionFilter, SessionRow};
+    use crate::store::{Outcome, SessionFilter, SessionRow};
 
     async fn ended(store: &Store, days_ago: i64, bytes: usize) -> SessionId {
         let id = SessionId::random();
         store.insert_session(SessionRow::new(id.clone(), "command", "image", "/w")).await.unwrap();
         let event = HostEvent::HostWarning { code: "x".into(), message: "y".repeat(bytes) };
-        store.append(&id, vec![event.into()], Position::default()).await.unwrap();
         let outcome = Outcome { status: Status::Completed, ending: None, summary: None };
-        store.end_session(&id, outcome).await.unwrap();
+        store.end_session(&id, outcome, event).await.unwrap();
         let time = Timestamp::now().checked_sub(Duration::from_secs(86_400 * days_ago.unsigned_abs())).unwrap();
         let (session, time) = (id.clone(), time.to_string());
         store

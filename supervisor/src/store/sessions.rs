@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
 use serde::Serialize;
 
+use super::events::insert_next;
 use super::writer::{JobError, Store, StoreError};
 use crate::engine::EngineIdentity;
+use crate::failpoint::reach;
 use crate::session::SessionId;
-use crate::session::event::Summary;
+use crate::session::event::{HostEvent, Summary};
 use crate::session::status::{Ending, Status};
 
 /// A session as the store knows it.
@@ -213,18 +215,24 @@ impl Store {
         .await
     }
 
-    /// The end.
-    pub async fn end_session(&self, id: &SessionId, outcome: Outcome) -> Result<(), StoreError> {
+    /// The end, and in the same transaction `event`, which tells of it: nobody finds one without the other. The event's
+    /// number.
+    pub async fn end_session(&self, id: &SessionId, outcome: Outcome, event: HostEvent) -> Result<u64, StoreError> {
         let id = id.clone();
         self.call(move |connection| {
             let ending = outcome.ending.map(|ending| serde_json::to_string(&ending)).transpose()?;
             let summary = outcome.summary.map(|summary| serde_json::to_string(&summary)).transpose()?;
-            connection.execute(
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute(
                 "UPDATE sessions SET status = ?2, reason = ?3, summary = ?4, ended_at = ?5, request = NULL WHERE id = ?1",
                 params![id.as_str(), outcome.status.word(), ending, summary, Timestamp::now().to_string()],
             )?;
-            connection.execute("DELETE FROM checkpoints WHERE session = ?1", [id.as_str()])?;
-            Ok(())
+            transaction.execute("DELETE FROM checkpoints WHERE session = ?1", [id.as_str()])?;
+            let seq = insert_next(&transaction, &id, event.into())?;
+            reach("end.stored.before");
+            transaction.commit()?;
+            reach("end.stored.after");
+            Ok(seq)
         })
         .await
     }

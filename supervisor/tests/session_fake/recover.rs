@@ -160,7 +160,7 @@ async fn sessions_of_another_engine_are_left_alone() {
         estate(&house, id);
     }
     let outcome = Outcome { status: Status::Failed, ending: None, summary: None };
-    launcher.store.end_session(&ended, outcome).await.unwrap();
+    launcher.store.end_session(&ended, outcome, HostEvent::InterruptSent {}).await.unwrap();
     assert!(!recover::is_due(launcher).await.unwrap());
     assert_eq!(house.sweep().await, recover::Swept::default());
     let row = launcher.store.session(&live).await.unwrap().unwrap();

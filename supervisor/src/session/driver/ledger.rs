@@ -6,7 +6,7 @@ use super::budget::{Budget, CAP, RESERVE};
 use crate::session::SessionId;
 use crate::session::event::HostEvent;
 use crate::session::status::Status;
-use crate::store::{NewEvent, Position, Store, StoreError};
+use crate::store::{NewEvent, Outcome, Position, Store, StoreError};
 
 /// Stands for a message that was too much to store; its id is kept, so that it is still taken once.
 const DROPPED_BODY: &str = "null";
@@ -69,6 +69,13 @@ impl Ledger {
         if let Some(last) = appended.events.last() {
             self.latest.send_replace(last.seq);
         }
+        Ok(())
+    }
+
+    /// Stores the end, and the last event in the same transaction: it is always kept, see [`Budget`].
+    pub(super) async fn end(&mut self, outcome: Outcome, event: HostEvent) -> Result<(), StoreError> {
+        let seq = self.store.end_session(&self.id, outcome, event).await?;
+        self.latest.send_replace(seq);
         Ok(())
     }
 

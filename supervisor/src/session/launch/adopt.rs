@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Beginning, COMMANDS, LaunchError, Launcher, Life, Session, provision};
 use crate::engine::{ContainerId, ContainerInfo, ContainerPhase, EngineError, Labels, Network};
+use crate::failpoint::reach;
 use crate::plan::LABEL_SESSION;
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::request::SessionRequest;
@@ -61,6 +62,7 @@ impl Launcher {
     ) -> Result<Adopted, AdoptError> {
         let folder = self.dirs.session(&row.id);
         let Some(lock) = lock::take(&folder.lock()).map_err(AdoptError::Lock)? else { return Ok(Adopted::Owned) };
+        reach("adopt.locked");
         // It may have ended in order since the rows were listed.
         let row = match self.store.session(&row.id).await.map_err(LaunchError::from)? {
             Some(row) if row.ended_at.is_none() => row,
@@ -100,6 +102,7 @@ impl Launcher {
                 let before = Look::load(&folder.look());
                 let resumed = driver.resume(&self.store, &row.id, Some(running.container.clone()), age).await;
                 resumed.map_err(LaunchError::from)?;
+                reach("adopt.resumed");
                 Beginning::Adopt(Box::new(provision::Provisioned { running, before }), notice_queue)
             }
             (None, Some(_) | None) => {
@@ -118,6 +121,7 @@ impl Launcher {
             listener.abort();
             return Err(LaunchError::from(error).into());
         }
+        reach("adopt.owned");
         let id = row.id.clone();
         let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes };
         let task = life.spawn(beginning, listener);

@@ -9,6 +9,7 @@ use super::Launcher;
 use crate::dirs::SessionDir;
 use crate::engine::{EngineError, Network, SharedEngine};
 use crate::error_chain::chain;
+use crate::failpoint::reach;
 use crate::plan::LaunchPlan;
 use crate::proxy::{Limits, Notice, Proxy, ProxyConfig, StartError, Upstream};
 use crate::session::doubt;
@@ -59,6 +60,7 @@ pub(super) async fn provision(
     resources.engine_touched = true;
     let network = making(&resources.folder, launcher.engine.create_network(&plan.network())).await?;
     let _ = launcher.store.set_network(plan.id(), &network.id.0).await;
+    reach("network.stored");
     tell(LaunchStep::Network, Some(network.subnet.to_string()));
 
     let late = launcher.engine.listens_late();
@@ -70,6 +72,7 @@ pub(super) async fn provision(
     go_on()?;
     let created = making(&resources.folder, launcher.engine.create(&plan.container(&network))).await?;
     let _ = launcher.store.set_container(plan.id(), &created.id.0).await;
+    reach("container.stored");
     tell(LaunchStep::Container, Some(created.id.0.chars().take(12).collect()));
     for message in created.warnings {
         let _ = steps.try_send(HostEvent::HostWarning { code: "engine".into(), message });
@@ -77,7 +80,9 @@ pub(super) async fn provision(
     // The agent must not change anything before the folder was looked at.
     let before = look.await.ok().flatten();
     go_on()?;
+    reach("start.before");
     launcher.engine.start(&created.id).await.map_err(|error| engine_ending(&error))?;
+    reach("start.after");
     tell(LaunchStep::Start, None);
     if let Some(model) = model {
         // The runner asks for some seconds until the proxy answers.
@@ -125,6 +130,7 @@ async fn start_proxy(
     // The first address that engines give out; the real one is asked for when the container has it.
     resources.grant = proxy.grant(IpAddr::V4(first_address(network)), plan.id().as_str()).ok();
     resources.proxy = Some(proxy);
+    reach("proxy.started");
     tell(LaunchStep::Proxy, Some(address.to_string()));
     Ok(())
 }
@@ -133,20 +139,25 @@ async fn make_mount_points(launcher: &Launcher, plan: &LaunchPlan, resources: &m
     let points = plan.mount_points();
     let noted = launcher.store.mount(plan.id(), &resources.workspace, points.clone()).await;
     noted.map_err(|error| setup("store", &error))?;
+    reach("mount.noted");
     let workspace = resources.workspace.clone();
     let made = tokio::task::spawn_blocking(move || mountpoints::make(&workspace, &points)).await;
     let made = made.map_err(|error| setup("workspace", &error))?.map_err(|error| setup("workspace", &error))?;
     resources.points = made.held;
+    reach("mount.made");
     Ok(())
 }
 
 /// Has the engine make something. From before it is asked until it has answered the session is in doubt.
 async fn making<T>(folder: &SessionDir, call: impl Future<Output = Result<T, EngineError>>) -> Result<T, Ending> {
     doubt::begin(folder).map_err(|error| setup("folder", &error))?;
+    reach("doubt.begun");
     let outcome = call.await;
+    reach("doubt.answered");
     if !outcome.as_ref().is_err_and(EngineError::engine_away) {
         doubt::end(folder);
     }
+    reach("doubt.ended");
     outcome.map_err(|error| engine_ending(&error))
 }
 

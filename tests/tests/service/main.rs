@@ -1,0 +1,12 @@
+//! `aigo serve` as a whole, on a real engine: its API, its death at any moment, and clients that mean no good.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails; the lint knows only of functions marked as tests"
+)]
+
+mod api;
+mod crashes;
+mod hostile;
+mod killed;
+mod support;
