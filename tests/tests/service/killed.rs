@@ -20,8 +20,22 @@ const LIVES: Duration = Duration::from_millis(900);
 const AWAY: Duration = Duration::from_millis(300);
 
 /// What differs between two runs of the same: numbers, times, ids, figures.
-const OF_ONE_RUN: [&str; 12] =
-    ["seq", "at", "session", "workspace", "detail", "summary", "pid", "id", "ids", "sessionId", "durationMs", "callId"];
+const OF_ONE_RUN: [&str; 14] = [
+    "seq",
+    "at",
+    "session",
+    "workspace",
+    "detail",
+    "summary",
+    "pid",
+    "id",
+    "ids",
+    "inputs",
+    "conversation",
+    "sessionId",
+    "durationMs",
+    "callId",
+];
 
 /// Each waits until all are there, and then works for some seconds.
 fn requests(home: &Home) -> Vec<Value> {
