@@ -8,6 +8,7 @@ use ipc_protocol::PROTOCOL_VERSION;
 use ipc_protocol::config::{AgentSpec, CONFIG_ENV, Identity, Layout, RunnerConfig};
 use ipc_protocol::paths::{CONTAINER_EXTRA_DIR, CONTAINER_IPC_DIR, CONTAINER_WORKSPACE};
 
+use crate::agents::Placement;
 use crate::dirs::SessionDir;
 use crate::engine;
 use crate::engine::{ContainerSpec, Labels, Mount, Network, NetworkAttachment, NetworkSpec};
@@ -39,6 +40,7 @@ pub struct LaunchPlan {
     id: SessionId,
     labels: Labels,
     ipc_dir: PathBuf,
+    placement: Option<Placement>,
 }
 
 impl LaunchPlan {
@@ -48,7 +50,13 @@ impl LaunchPlan {
             (LABEL_INSTANCE.to_owned(), instance.to_owned()),
             (LABEL_SESSION.to_owned(), id.to_string()),
         ]);
-        Self { permit, id, labels, ipc_dir: folder.ipc() }
+        Self { permit, id, labels, ipc_dir: folder.ipc(), placement: None }
+    }
+
+    /// The same where its agent's limits put it.
+    #[must_use]
+    pub fn placed(self, placement: Option<Placement>) -> Self {
+        Self { placement, ..self }
     }
 
     /// The session.
@@ -116,6 +124,9 @@ impl LaunchPlan {
         spec.hostname = Some("aigo".to_owned());
         spec.stop_timeout = request.graces.term;
         spec.oom_score_adj = Some(OOM_SCORE_ADJ);
+        if let Some(placement) = &self.placement {
+            placement.apply(&mut spec);
+        }
         spec
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipc_protocol::config::CommandOutput;
 
+use crate::agents::AgentName;
 use crate::session::machine::{Ends, Graces, Rules};
 use crate::units::MilliCpus;
 
@@ -27,6 +28,8 @@ pub const DEFAULT_PROXY_PORT: u16 = crate::proxy::DEFAULT_PORT;
 /// A wish for a session, unjudged.
 #[derive(Clone, Debug)]
 pub struct SessionRequest {
+    /// On whose account it runs: whose limits hold.
+    pub principal: AgentName,
     /// The user's folder.
     pub workspace: PathBuf,
     /// The agent may only read it.

@@ -33,9 +33,10 @@ use api::guard::Guard;
 use builds::Builds;
 use listen::{Listen, Socket};
 use lock::{Holder, LockError};
-use manager::Manager;
+use manager::{MEASURE, Manager};
 
 use crate::error_chain::chain;
+use crate::store::StoreError;
 
 /// How long running requests may take to end when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -67,6 +68,9 @@ pub enum ServeError {
     /// Another one does.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The queue of the service before cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The TCP port.
     #[error("cannot listen on {address}; choose another address with --listen")]
     Tcp {
@@ -122,7 +126,8 @@ impl Daemon {
         let api = Api::new(Arc::clone(&manager), Arc::new(builds), stopping.clone());
         let router = api::router(api, Guard { token: options.token.clone() });
         let tasks = TaskTracker::new();
-        // Before anybody is let in: who asks for a session finds it owned.
+        // Before anybody is let in: who asks for a session finds it owned, and its place in the queue.
+        manager.restore().await?;
         reconcile(&manager).await;
         let listen = Listen { router, stopping: stopping.clone(), tasks: tasks.clone() };
         tasks.spawn(listen.clone().tcp(listener));
@@ -133,6 +138,12 @@ impl Daemon {
             while stop.run_until_cancelled(tokio::time::sleep(RECONCILE)).await.is_some() {
                 reconcile(&again).await;
                 forget_old(&again).await;
+            }
+        });
+        let (watch, stop) = (Arc::clone(&manager), stopping.clone());
+        tasks.spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(MEASURE)).await.is_some() {
+                watch.tick();
             }
         });
         Ok(Self { address, manager, stopping, tasks, _socket: socket, _lock: lock })

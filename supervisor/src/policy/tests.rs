@@ -7,6 +7,7 @@ use crate::session::machine::Graces;
 
 pub(crate) fn request() -> SessionRequest {
     SessionRequest {
+        principal: crate::agents::AgentName::default(),
         workspace: "/home/u/p".into(),
         workspace_read_only: false,
         cover_ipc: false,

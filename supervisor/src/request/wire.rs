@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{AgentRequest, ClaudeRequest, Limits, ModelSource, MountRequest, RunAs, SessionRequest};
+use crate::agents::AgentName;
 use crate::config::SessionDefaults;
 use crate::session::machine::Graces;
 use crate::units::MilliCpus;
@@ -27,6 +28,10 @@ const MAX_MOUNTS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewSession {
+    /// On whose account it runs: this agent's limits hold; `default` if none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,39}$", example = "default")]
+    pub agent: Option<AgentName>,
     /// The user's folder, an absolute path on the supervisor's host.
     #[schema(value_type = String, pattern = "^/", example = "/home/me/my-project")]
     pub workspace: PathBuf,
@@ -258,6 +263,7 @@ impl NewSession {
         }
         let limit = |secs: u64| (secs > 0).then(|| Duration::from_secs(secs));
         Ok(SessionRequest {
+            principal: self.agent.unwrap_or_default(),
             workspace: self.workspace,
             workspace_read_only: self.workspace_read_only,
             cover_ipc: self.cover_ipc,
@@ -299,6 +305,7 @@ impl From<SessionRequest> for NewSession {
         let millis = |grace: Duration| u64::try_from(grace.as_millis()).ok();
         let Graces { save, close, term } = request.graces;
         Self {
+            agent: Some(request.principal),
             workspace: request.workspace,
             workspace_read_only: request.workspace_read_only,
             cover_ipc: request.cover_ipc,
@@ -390,7 +397,7 @@ mod tests {
         assert_eq!((request.timeout, &request.image), (defaults.timeout, &defaults.image));
         assert_eq!((request.limits, request.graces), (defaults.limits, defaults.graces));
         let full = serde_json::json!({
-            "workspace": "/w", "workspaceReadOnly": true, "coverIpc": true, "image": "i",
+            "agent": "research", "workspace": "/w", "workspaceReadOnly": true, "coverIpc": true, "image": "i",
             "mounts": [{"hostPath": "/d", "name": "d", "readOnly": false}],
             "program": {"type": "command", "argv": ["x", "y"], "output": "json"},
             "prompt": "p", "keepOpen": true, "limits": {"cpus": 0.5, "memoryBytes": 1 << 30, "pids": 99},
@@ -414,6 +421,7 @@ mod tests {
         assert_eq!(pointers, expected);
         for unknown in [
             r#"{"workspace":"/w","x":1}"#,
+            r#"{"workspace":"/w","agent":"A/b"}"#,
             r#"{"workspace":"/w","limits":{"cpu":1}}"#,
             r#"{"workspace":"/w","program":{"type":"claude","argv":[]}}"#,
         ] {

@@ -5,11 +5,13 @@
 //!                    └── problem ◄──────────────────────┴───────────────────────────────────────────┘
 //! ```
 
+mod agents;
 mod events;
 pub mod extract;
 pub mod guard;
 mod image;
 pub mod problem;
+mod queue;
 mod records;
 mod sessions;
 mod system;
@@ -67,6 +69,8 @@ impl Api {
     ),
     tags(
         (name = "sessions", description = "Agents at work"),
+        (name = "queue", description = "Requests that wait for room"),
+        (name = "agents", description = "Principals, and what each may use"),
         (name = "image", description = "What they run in"),
         (name = "records", description = "What has been"),
         (name = "system", description = "The engine, the host, the service"),
@@ -91,6 +95,10 @@ fn routes() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(sessions::cancel))
         .routes(routes!(events::events))
         .routes(routes!(events::logs))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::cancel))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::show, agents::set))
         .routes(routes!(records::history))
         .routes(routes!(records::metrics))
         .routes(routes!(records::audit_log));

@@ -1,5 +1,9 @@
 //! The sessions of this daemon: started here, reached from here, and left running when it stops.
 
+mod desk;
+mod limits;
+mod waiting;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -8,21 +12,28 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::engine::EngineSlot;
+use crate::admission::Refusal;
+use crate::agents::AgentError;
 use crate::config::Config;
 use crate::dirs::DataDir;
-use crate::door::{Admitted, Door, Refused};
+use crate::door::{Asking, Door, Refused};
 use crate::engine::{EngineError, EngineInfo};
 use crate::error_chain::chain;
 use crate::request::SessionRequest;
 use crate::request::wire::NewSession;
 use crate::session::SessionId;
 use crate::session::control::{Answer, ControlError, Request, ask};
-use crate::session::launch::{Account, AdoptError, Adopted, LaunchError, Launcher, Remote, Session};
-use crate::session::recover;
+use crate::session::launch::{AdoptError, Adopted, LaunchError, Launcher, Remote, Session};
+use crate::session::recover::{self, Swept};
+use crate::session::status::Status;
 use crate::store::{Decision, NewAudit, SessionFilter, SessionRow, Store, StoreError};
 
-/// Sessions at once, whatever else is configured: far above what a host bears, so that a loop of requests ends here.
-const MAX_SESSIONS: usize = 1000;
+pub(crate) use desk::MEASURE;
+pub use limits::ChangeError;
+pub use waiting::InLine;
+
+use desk::Desk;
+use waiting::Offer;
 
 /// Sessions that are taken over at once: each asks the engine a few things.
 const ADOPTED_AT_ONCE: usize = 16;
@@ -40,6 +51,9 @@ pub struct Manager {
     pub engine: EngineSlot,
     config: RwLock<Arc<Config>>,
     live: Mutex<HashMap<SessionId, Live>>,
+    desk: Mutex<Desk>,
+    /// Held from an offer until the row of who waits is written: nobody is launched, ended or missed in between.
+    gate: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
 }
 
@@ -64,9 +78,18 @@ pub enum StartError {
     /// The daemon ends.
     #[error("the service is stopping: {0}")]
     Stopping(String),
-    /// There are too many.
-    #[error("{MAX_SESSIONS} sessions run already")]
-    TooMany,
+    /// There is no room, and it may not wait.
+    #[error(transparent)]
+    NoPlace(#[from] Refusal),
+    /// Its agent's limits cannot be held.
+    #[error(transparent)]
+    Limits(#[from] AgentError),
+    /// It cannot be written down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It waited, and is of a newer aigo, or no longer what we wrote.
+    #[error("what was asked for cannot be read any more; start the session again")]
+    Unreadable,
 }
 
 /// What a comparison of store and engine has led to.
@@ -94,8 +117,10 @@ pub enum ReconcileError {
 impl Manager {
     /// Without any session yet.
     pub fn new(store: Store, dirs: DataDir, instance: Arc<str>, engine: EngineSlot, config: Config) -> Self {
+        let desk = Mutex::new(Desk::new(&config));
         let config = RwLock::new(Arc::new(config));
-        Self { store, dirs, instance, engine, config, live: Mutex::default(), tasks: TaskTracker::new() }
+        let (live, gate, tasks) = (Mutex::default(), tokio::sync::Mutex::default(), TaskTracker::new());
+        Self { store, dirs, instance, engine, config, live, desk, gate, tasks }
     }
 
     /// The configuration that holds now.
@@ -103,9 +128,36 @@ impl Manager {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a new configuration, for what starts from now on.
-    pub fn configure(&self, config: Config) {
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    /// Takes a new configuration: for what starts from now on, for those who wait, and as agents' limits for what runs.
+    pub fn configure(self: &Arc<Self>, config: Config) {
+        let old = self.config();
+        let new = Arc::new(config);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
+        let moved = {
+            let mut desk = self.desk();
+            desk.queue.policy_changed();
+            desk.configured(&new)
+        };
+        self.moved(moved);
+        let manager = Arc::clone(self);
+        self.tasks.spawn(async move { manager.change_all(&old, &new).await });
+    }
+
+    /// Gives what runs the limits that a new configuration has for its agents.
+    async fn change_all(&self, old: &Config, new: &Config) {
+        let ((old, old_others), (new, new_others)) = (old.agent_limits(), new.agent_limits());
+        for agent in self.agents().await.unwrap_or_default() {
+            let before = old.get(&agent).copied().unwrap_or(old_others);
+            let now = new.get(&agent).copied().unwrap_or(new_others);
+            // What was set by the API goes before the configuration.
+            if before == now || self.desk().set.contains_key(&agent) {
+                continue;
+            }
+            match self.change(&agent, before, now).await {
+                Ok(said) => said.iter().for_each(|said| tracing::warn!("limits of agent `{agent}`: {said}")),
+                Err(error) => tracing::error!("limits of agent `{agent}`: {}", chain(&error)),
+            }
+        }
     }
 
     fn door(&self) -> Door {
@@ -142,25 +194,22 @@ impl Manager {
         request: SessionRequest,
         cpus_were_named: bool,
     ) -> Result<SessionId, StartError> {
-        if self.lock().len() >= MAX_SESSIONS {
-            return Err(StartError::TooMany);
-        }
-        let door = self.door();
         // What can be told without the engine is told first.
-        let asking = tokio::task::spawn_blocking(move || door.ask(request)).await;
-        let asking = asking.map_err(|error| StartError::Stopping(error.to_string()))??;
+        let asking = self.ask_door(request).await?;
         let (launcher, info) = self.launcher().await?;
-        let Admitted { permit, upstream } = asking.admit(cpus_were_named, &info)?;
-        let request = serde_json::to_string(&NewSession::from(permit.request().clone())).ok();
-        let account = Account { request, ..Account::default() };
-        let session = launcher.launch_on(account, permit, upstream).await?;
-        let id = session.id.clone();
-        self.keep(session);
-        Ok(id)
+        let admitted = asking.admit(cpus_were_named, &info)?;
+        self.offer(Offer { admitted, launcher }).await
     }
 
-    async fn launcher(&self) -> Result<(Launcher, EngineInfo), EngineError> {
+    async fn ask_door(&self, request: SessionRequest) -> Result<Asking, StartError> {
+        let door = self.door();
+        let asking = tokio::task::spawn_blocking(move || door.ask(request)).await;
+        Ok(asking.map_err(|error| StartError::Stopping(error.to_string()))??)
+    }
+
+    async fn launcher(self: &Arc<Self>) -> Result<(Launcher, EngineInfo), EngineError> {
         let (engine, info) = self.engine.get().await?;
+        self.engine_answers(&info);
         let launcher = Launcher {
             engine,
             store: self.store.clone(),
@@ -179,8 +228,13 @@ impl Manager {
     pub async fn reconcile(self: &Arc<Self>) -> Result<Reconciled, ReconcileError> {
         let (launcher, _) = self.launcher().await?;
         let rows = self.store.sessions(SessionFilter::Live).await?;
+        for row in rows.iter().filter(|row| recover::elsewhere(row, &launcher.identity).is_some()) {
+            // Nothing of it runs here.
+            self.left(&row.id);
+        }
         let ours = rows.into_iter().filter(|row| {
             row.request.is_some()
+                && row.status != Status::Queued
                 && recover::elsewhere(row, &launcher.identity).is_none()
                 && self.latest(&row.id).is_none()
         });
@@ -199,22 +253,27 @@ impl Manager {
             reconciled.ended = swept.sessions.len();
             reconciled.problems.extend(swept.problems);
         }
+        self.drop_ended().await?;
+        if let Err(error) = self.sweep_agents().await {
+            reconciled.problems.push(chain(&error));
+        }
         Ok(reconciled)
+    }
+
+    /// What a session of the store asked for; none if that cannot be read.
+    fn request_of(&self, row: &SessionRow) -> Option<SessionRequest> {
+        let config = self.config();
+        let new: NewSession = serde_json::from_str(row.request.as_deref()?).ok()?;
+        new.into_request(&config.session, config.proxy.port).ok()
     }
 
     /// Whether the session is ours now.
     async fn adopt(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Result<bool, String> {
         let id = row.id.clone();
         let failed = |why: &dyn std::error::Error| format!("session {id}: {}", chain(why));
-        let config = self.config();
-        let new = row.request.as_deref().map(serde_json::from_str::<NewSession>);
-        let request = match new {
-            Some(Ok(new)) => new.into_request(&config.session, config.proxy.port).ok(),
-            Some(Err(_)) | None => None,
-        };
-        let Some(request) = request else {
+        let Some(request) = self.request_of(&row) else {
             // Of a newer aigo, or no longer what we wrote: nobody can go on with it.
-            let swept = recover::end(launcher, row).await;
+            let swept = self.end(launcher, row).await;
             return if swept.problems.is_empty() { Ok(false) } else { Err(swept.problems.join("; ")) };
         };
         let upstream = self.door().upstream(&request).unwrap_or_else(|error| {
@@ -229,11 +288,20 @@ impl Manager {
             Ok(Adopted::Owned) => Ok(false),
             // Its folder is gone, and with it all that could be gone on with.
             Err(AdoptError::Lock(_) | AdoptError::Begin(_)) if !self.dirs.session(&id).ipc().is_dir() => {
-                let swept = recover::end(launcher, row).await;
+                let swept = self.end(launcher, row).await;
                 if swept.problems.is_empty() { Ok(false) } else { Err(swept.problems.join("; ")) }
             }
             Err(error) => Err(failed(&error)),
         }
+    }
+
+    async fn end(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Swept {
+        let id = row.id.clone();
+        let swept = recover::end(launcher, row).await;
+        if swept.problems.is_empty() {
+            self.left(&id);
+        }
+        swept
     }
 
     /// Owns a session until its end.
@@ -245,6 +313,7 @@ impl Manager {
         self.tasks.spawn(async move {
             session.ended().await;
             manager.lock().remove(&id);
+            manager.left(&id);
         });
     }
 
@@ -252,7 +321,20 @@ impl Manager {
     ///
     /// # Errors
     /// When nobody owns it any more.
-    pub async fn ask(&self, row: &SessionRow, request: Request) -> Result<Answer, ControlError> {
+    pub async fn ask(self: &Arc<Self>, row: &SessionRow, request: Request) -> Result<Answer, ControlError> {
+        match row.status {
+            Status::Queued => self.ask_waiting(row, request).await,
+            Status::Provisioning
+            | Status::Running
+            | Status::Closing
+            | Status::Completed
+            | Status::Failed
+            | Status::Timeout
+            | Status::Cancelled => self.ask_running(row, request).await,
+        }
+    }
+
+    async fn ask_running(&self, row: &SessionRow, request: Request) -> Result<Answer, ControlError> {
         let here = self.lock().get(&row.id).map(|live| live.remote.clone());
         match here {
             Some(remote) => Ok(remote.ask(request).await),
@@ -288,6 +370,11 @@ impl Manager {
     /// The store's.
     pub async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, StoreError> {
         self.store.session(id).await
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        // Each call of the queue's leaves it settled.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Live>> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SessionId;
 use super::status::{Ending, Status};
+use crate::admission::Wait;
 
 /// One event of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +42,16 @@ impl From<HostEvent> for What {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum HostEvent {
-    /// The session's first event: what it is.
+    /// There is no room yet: the session waits.
+    Queued {
+        /// 1 is next.
+        position: usize,
+        /// Why, for programs.
+        reason: Wait,
+        /// The same as a sentence.
+        message: String,
+    },
+    /// The first event of a session that is brought up: what it is.
     Session {
         /// Its id, for `aigo send`, `interrupt`, `stop` and `logs`.
         session: SessionId,

@@ -26,6 +26,7 @@ use super::lock::{self, Lock};
 use super::resources::Resources;
 use super::status::{EndReason, Ending};
 use super::{SessionId, control};
+use crate::agents::{AgentGroups, AgentLimits, AgentName, Placement};
 use crate::dirs::{DataDir, SessionDir};
 use crate::engine::{EngineIdentity, SharedEngine};
 use crate::error_chain::chain;
@@ -145,9 +146,16 @@ impl Launcher {
         permit: Permit,
         upstream: Option<Upstream>,
     ) -> Result<Session, LaunchError> {
-        let id = SessionId::random();
+        let id = account.id.clone();
         let folder = self.dirs.session(&id);
-        let plan = LaunchPlan::new(permit, id.clone(), &self.instance, &folder);
+        let placement = account.hold.as_ref().map(|hold| hold.placement.clone());
+        let plan = LaunchPlan::new(permit, id, &self.instance, &folder).placed(placement);
+        // One that waited may have been begun by a service that was killed before it had written so.
+        if folder.root().exists() && !lock::is_held(&folder.lock()) {
+            for problem in super::resources::remove_folder(&folder).await {
+                tracing::warn!("{problem}");
+            }
+        }
         let lock = make_folder(&folder)?;
         reach("folder.made");
         match self.begin(account, plan, upstream, &folder, lock).await {
@@ -210,7 +218,7 @@ impl Launcher {
             false => upstream,
         });
         let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes };
-        let beginning = Beginning::Launch(Box::new(plan), upstream);
+        let beginning = Beginning::Launch(Box::new(plan), upstream, account.hold.map(Box::new));
         Ok(Session { id, latest: latest_seen, commands, task: life.spawn(beginning, listener) })
     }
 }
@@ -218,15 +226,51 @@ impl Launcher {
 /// On whose account a session is.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// The session's id: a new one, or that of one which waited.
+    pub id: SessionId,
     /// Whose.
     pub principal: String,
     /// What was asked for, as JSON, if another process is to be able to go on with the session after this one.
     pub request: Option<String>,
+    /// What its agent's limits mean for it.
+    pub hold: Option<Hold>,
+}
+
+/// What an agent's limits mean for one session.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Where its container belongs, and that one's own bounds.
+    pub placement: Placement,
+    /// What was lowered, and what cannot be enforced, in sentences.
+    pub warnings: Vec<String>,
+    /// Whose limits, and by whom they are held.
+    pub by: HeldBy,
+}
+
+/// By whom an agent's limits are held.
+#[derive(Clone, Debug)]
+pub struct HeldBy {
+    /// The agent.
+    pub agent: AgentName,
+    /// Its limits.
+    pub limits: AgentLimits,
+    /// The cgroups of agents.
+    pub groups: AgentGroups,
+}
+
+impl Hold {
+    /// Looks whether the kernel holds the container of this process; says so if not.
+    pub(super) fn confirm(&self, pid: i32) -> Option<String> {
+        // Only what was put into a cgroup of the agent's can be missing from it.
+        self.placement.cgroup_parent.as_ref()?;
+        let HeldBy { agent, limits, groups } = &self.by;
+        groups.confirm(agent, limits, pid).err().map(|error| chain(&error))
+    }
 }
 
 impl Default for Account {
     fn default() -> Self {
-        Self { principal: DEFAULT_PRINCIPAL.to_owned(), request: None }
+        Self { id: SessionId::random(), principal: DEFAULT_PRINCIPAL.to_owned(), request: None, hold: None }
     }
 }
 
@@ -244,7 +288,7 @@ fn make_folder(folder: &SessionDir) -> Result<Lock, LaunchError> {
 /// How a life begins in this process.
 enum Beginning {
     /// At its beginning.
-    Launch(Box<LaunchPlan>, Option<Upstream>),
+    Launch(Box<LaunchPlan>, Option<Upstream>, Option<Box<Hold>>),
     /// With a container that was another process's.
     Adopt(Box<provision::Provisioned>, mpsc::Receiver<Notice>),
     /// At its end, which another process had come to.
@@ -320,7 +364,7 @@ impl Life {
 
     async fn work(&mut self, beginning: Beginning) -> Result<Worked, StoreError> {
         match beginning {
-            Beginning::Launch(plan, upstream) => self.launch(&plan, upstream).await,
+            Beginning::Launch(plan, upstream, hold) => self.launch(&plan, upstream, hold.as_deref()).await,
             Beginning::Adopt(provisioned, notices) => self.drive(*provisioned, notices).await,
             Beginning::Over(ending) => Ok(Worked::only(ending)),
         }
@@ -337,7 +381,12 @@ impl Life {
         Ok(Worked { ending, before, requests })
     }
 
-    async fn launch(&mut self, plan: &LaunchPlan, upstream: Option<Upstream>) -> Result<Worked, StoreError> {
+    async fn launch(
+        &mut self,
+        plan: &LaunchPlan,
+        upstream: Option<Upstream>,
+        hold: Option<&Hold>,
+    ) -> Result<Worked, StoreError> {
         let driver = &mut self.driver;
         let (request, facts) = (plan.permit().request(), plan.permit().facts());
         driver
@@ -349,6 +398,9 @@ impl Life {
             })
             .await?;
         driver.tell(HostEvent::Status { status: super::driver::FIRST_STATUS }).await?;
+        for message in hold.into_iter().flat_map(|hold| hold.warnings.iter().cloned()) {
+            driver.tell(HostEvent::HostWarning { code: "agent_limits".into(), message }).await?;
+        }
         if let Some(prompt) = request.prompt.clone() {
             let answer = driver.send(prompt, None).await?;
             if let Some(error) = answer.error {
@@ -368,6 +420,7 @@ impl Life {
                 plan,
                 &mut self.resources,
                 provision::Model { upstream, notices },
+                hold,
                 steps,
                 &no_further,
             );

@@ -140,14 +140,23 @@ const COLUMNS: &str = "id, status, reason, agent, image, workspace, created_at, 
                        summary, engine_id, engine_endpoint, principal, request";
 
 impl Store {
-    /// Writes down what is about to be done.
+    /// Writes down what is about to be done. A session that waits in the queue keeps its row, and its time.
+    ///
+    /// # Errors
+    /// The store's; also if there is such a session already that does not wait.
     pub async fn insert_session(&self, row: SessionRow) -> Result<(), StoreError> {
         self.call(move |connection| {
-            connection.execute(
+            let rows = connection.execute(
                 "INSERT INTO sessions
                      (id, status, agent, image, workspace, created_at, owner_pid, engine_id, engine_endpoint, principal,
                       request)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                 ON CONFLICT (id) DO UPDATE SET
+                     status = excluded.status, agent = excluded.agent, image = excluded.image,
+                     workspace = excluded.workspace, owner_pid = excluded.owner_pid, engine_id = excluded.engine_id,
+                     engine_endpoint = excluded.engine_endpoint, principal = excluded.principal,
+                     request = excluded.request
+                 WHERE sessions.status = 'queued'",
                 params![
                     row.id.as_str(),
                     row.status.word(),
@@ -162,7 +171,7 @@ impl Store {
                     row.request,
                 ],
             )?;
-            Ok(())
+            if rows == 1 { Ok(()) } else { Err(JobError::Corrupt(format!("session {} is here already", row.id))) }
         })
         .await
     }

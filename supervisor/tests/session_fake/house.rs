@@ -82,8 +82,9 @@ impl House {
         self.launcher.launch(self.permit(keep_open), None).await.unwrap()
     }
 
-    fn permit(&self, keep_open: bool) -> Permit {
+    pub(crate) fn permit(&self, keep_open: bool) -> Permit {
         let request = SessionRequest {
+            principal: supervisor::agents::AgentName::default(),
             workspace: self.workspace.clone(),
             workspace_read_only: false,
             cover_ipc: false,

@@ -4,4 +4,5 @@
 
 mod house;
 mod launch;
+mod queue;
 mod recover;

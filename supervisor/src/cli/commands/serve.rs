@@ -99,7 +99,7 @@ impl Source {
     }
 }
 
-fn reload(source: &Source, manager: &Manager, log: &ServiceLog) {
+fn reload(source: &Source, manager: &Arc<Manager>, log: &ServiceLog) {
     let new = match source.load() {
         Ok(loaded) => loaded.config,
         Err(error) => return tracing::error!("the configuration stays as it was: {error}"),

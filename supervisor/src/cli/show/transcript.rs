@@ -59,6 +59,9 @@ impl Transcript {
         let style = self.style;
         match event {
             HostEvent::Session { .. } | HostEvent::Status { .. } => String::new(),
+            HostEvent::Queued { position, message, .. } => {
+                style.dim(format!("waiting at position {position}: {}", sanitize(message)))
+            }
             HostEvent::LaunchStep { step, detail } => style.dim(launch_step(*step, detail.as_deref())),
             HostEvent::InputSent { body, sender, .. } => {
                 if self.hide_inputs && sender.is_none() {

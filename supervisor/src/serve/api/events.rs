@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -23,6 +24,7 @@ use super::problem::Problem;
 use super::sessions::find;
 use crate::cli::show::style::Style;
 use crate::cli::show::transcript::Transcript;
+use crate::serve::manager::Manager;
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, SessionEvent, What};
 use crate::store::Store;
@@ -47,6 +49,7 @@ pub(super) struct EventsQuery {
 
 /// Where a reader of a session is.
 struct Reader {
+    manager: Arc<Manager>,
     store: Store,
     id: SessionId,
     cursor: u64,
@@ -103,7 +106,11 @@ impl Reader {
                         self.latest = None;
                     }
                 }
-                None => tokio::time::sleep(POLL).await,
+                None => {
+                    tokio::time::sleep(POLL).await;
+                    // It may have waited in the queue, and run now.
+                    self.latest = self.manager.latest(&self.id);
+                }
             }
         };
         tokio::select! {
@@ -123,6 +130,7 @@ async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem>
     let place = api.streams.clone().try_acquire_owned();
     let place = place.map_err(|_| Problem::busy("too many event streams are open; close some"))?;
     Ok(Reader {
+        manager: Arc::clone(&api.manager),
         store: api.manager.store.clone(),
         latest: api.manager.latest(&id),
         id,

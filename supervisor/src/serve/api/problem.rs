@@ -70,6 +70,8 @@ impl Problem {
         too_slow = REQUEST_TIMEOUT, "too-slow", "The body took too long";
         /// It can be read, and asks for what is not possible.
         unprocessable = UNPROCESSABLE_ENTITY, "unprocessable", "This cannot be done as asked";
+        /// There is no room, and it may not wait.
+        no_room = TOO_MANY_REQUESTS, "no-room", "There is no room now";
         /// There is no room now.
         busy = SERVICE_UNAVAILABLE, "busy", "Not now";
         /// Something outside is missing: the engine, the disk.

@@ -12,6 +12,7 @@ use super::guard::Peer;
 use super::problem::{FieldError, Problem};
 use super::wire::{Close, NewMessage, Page, Sent, Session};
 use super::{Api, PREFIX};
+use crate::admission::Refusal;
 use crate::door::Refused;
 use crate::request::wire::NewSession;
 use crate::serve::manager::StartError;
@@ -79,12 +80,16 @@ pub(super) async fn list(
 /// Start a session
 #[utoipa::path(post, path = "/sessions", tag = "sessions", request_body = NewSession,
     responses(
-        (status = 201, body = Session, headers(("location" = String, description = "Where it can be watched"))),
+        (status = 201, description = "It is being brought up", body = Session,
+            headers(("location" = String, description = "Where it can be watched"))),
+        (status = 202, description = "There is no room yet: it waits in the queue", body = Session,
+            headers(("location" = String, description = "Where it can be watched"))),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 413, body = Problem, content_type = "application/problem+json"),
         (status = 415, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn create(
@@ -104,7 +109,8 @@ pub(super) async fn create(
     if let Ok(location) = HeaderValue::try_from(format!("{PREFIX}/sessions/{id}")) {
         headers.insert(header::LOCATION, location);
     }
-    Ok((StatusCode::CREATED, headers, axum::Json(Session::from(row))).into_response())
+    let status = if row.status == Status::Queued { StatusCode::ACCEPTED } else { StatusCode::CREATED };
+    Ok((status, headers, axum::Json(Session::from(row))).into_response())
 }
 
 fn refused(error: StartError) -> Problem {
@@ -118,8 +124,19 @@ fn refused(error: StartError) -> Problem {
         StartError::Refused(Refused::Folder(_) | Refused::Script(_) | Refused::Record(_) | Refused::Cpus { .. }) => {
             Problem::unprocessable(detail)
         }
-        StartError::Engine(_) | StartError::Launch(_) => Problem::unavailable(detail),
-        StartError::Stopping(_) | StartError::TooMany => Problem::busy(detail),
+        StartError::NoPlace(refusal) => match refusal {
+            Refusal::WouldWait { .. } | Refusal::QueueFull { .. } | Refusal::LineFull { .. } => {
+                Problem::no_room(detail)
+            }
+            Refusal::TooLarge { .. } => Problem::unprocessable(detail),
+            Refusal::NoContainers { .. } => Problem::forbidden(detail),
+            Refusal::Known => Problem::internal(detail),
+        },
+        StartError::Engine(_) | StartError::Launch(_) | StartError::Limits(_) | StartError::Store(_) => {
+            Problem::unavailable(detail)
+        }
+        StartError::Stopping(_) => Problem::busy(detail),
+        StartError::Unreadable => Problem::internal(detail),
     }
 }
 
@@ -221,7 +238,7 @@ pub(super) async fn cancel(
 }
 
 /// Asks the session's owner, and writes it into the audit log.
-async fn ask(
+pub(super) async fn ask(
     api: &Api,
     peer: &Peer,
     id: &SessionId,

@@ -100,7 +100,8 @@ impl Budget {
 fn is_ours(what: &What) -> bool {
     match what {
         What::Host(event) => match event {
-            HostEvent::Session { .. }
+            HostEvent::Queued { .. }
+            | HostEvent::Session { .. }
             | HostEvent::Status { .. }
             | HostEvent::LaunchStep { .. }
             | HostEvent::InputSent { .. }

@@ -19,12 +19,16 @@ use crate::plan::LABEL_SESSION;
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::request::SessionRequest;
 use crate::session::driver::Driver;
+use crate::session::event::{HostEvent, What};
 use crate::session::resources::{Resources, Running, object_name};
 use crate::session::status::{EndReason, Ending};
 use crate::session::{control, lock};
-use crate::store::SessionRow;
+use crate::store::{SessionRow, StoreError};
 use crate::workspace::changes::Look;
 use crate::workspace::mountpoints::{self, Held};
+
+/// Among the first so many events is the one that tells what the session is.
+const FIRST_EVENTS: usize = 8;
 
 /// What became of a session.
 #[derive(Debug)]
@@ -96,7 +100,8 @@ impl Launcher {
                 let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
                 let model = upstream.map(|upstream| (upstream.kept_in(folder.replay()), request.proxy_port, notices));
                 let running = self.take_over(&mut resources, request, info, model).await;
-                let age = jiff::Timestamp::now().duration_since(row.created_at);
+                let began = self.began(&row).await.map_err(LaunchError::from)?;
+                let age = jiff::Timestamp::now().duration_since(began);
                 // A clock that was set back makes it negative.
                 let age = Duration::try_from(age).unwrap_or_default();
                 let before = Look::load(&folder.look());
@@ -126,6 +131,13 @@ impl Launcher {
         let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes };
         let task = life.spawn(beginning, listener);
         Ok(Adopted::Ours(Box::new(Session { id, latest: latest_seen, commands, task })))
+    }
+
+    /// When it was brought up: its clock does not count the time that it waited in the queue.
+    async fn began(&self, row: &SessionRow) -> Result<jiff::Timestamp, StoreError> {
+        let first = self.store.events(&row.id, 0, FIRST_EVENTS).await?;
+        let began = first.iter().find(|event| matches!(event.what, What::Host(HostEvent::Session { .. })));
+        Ok(began.map_or(row.created_at, |event| event.at))
     }
 
     /// Holds again what the session needs on the host. What cannot be had is said in the log: the agent goes on without.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::Launcher;
+use super::{Hold, Launcher};
 use crate::dirs::SessionDir;
 use crate::engine::{EngineError, Network, SharedEngine};
 use crate::error_chain::chain;
@@ -41,6 +41,7 @@ pub(super) async fn provision(
     plan: &LaunchPlan,
     resources: &mut Resources,
     model: Model,
+    hold: Option<&Hold>,
     steps: mpsc::Sender<HostEvent>,
     no_further: &AtomicBool,
 ) -> Result<Provisioned, Ending> {
@@ -90,6 +91,9 @@ pub(super) async fn provision(
     }
 
     let info = launcher.engine.inspect(&created.id).await.map_err(|error| engine_ending(&error))?;
+    if let Some(message) = hold.zip(info.pid).and_then(|(hold, pid)| hold.confirm(pid)) {
+        let _ = steps.try_send(HostEvent::HostWarning { code: "agent_limits".into(), message });
+    }
     if let (Some(proxy), Some(address)) = (&resources.proxy, info.addresses.get(&network.name)) {
         let address = IpAddr::V4(*address);
         if resources.grant.as_ref().is_none_or(|grant| grant.ip() != address) {

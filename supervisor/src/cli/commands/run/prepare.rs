@@ -29,6 +29,7 @@ pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionReques
         )));
     }
     Ok(SessionRequest {
+        principal: crate::agents::AgentName::default(),
         workspace: args.workspace.clone(),
         workspace_read_only: args.workspace_read_only,
         cover_ipc: args.cover_ipc,

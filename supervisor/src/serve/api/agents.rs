@@ -1,0 +1,183 @@
+//! Agents and what they may use.
+
+use axum::Extension;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::extract::{Json, Path};
+use super::guard::Peer;
+use super::problem::{FieldError, Problem};
+use crate::agents::{AgentLimits, AgentName, CpuEnforcement, LimitPolicy};
+use crate::policy::{MIN_MEMORY, MIN_PIDS};
+use crate::serve::manager::ChangeError;
+use crate::store::{Decision, NewAudit};
+use crate::units::MilliCpus;
+
+/// What an agent may use. What is left out, or null, is unbounded.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// CPUs of all its containers together.
+    #[schema(minimum = 0.01, maximum = 1024)]
+    cpus: Option<f64>,
+    /// Bytes of memory of each container.
+    #[schema(minimum = 6291456)]
+    memory_bytes: Option<u64>,
+    /// Containers at once.
+    #[schema(minimum = 0, maximum = 10000)]
+    containers: Option<u32>,
+    /// Processes and threads of each container.
+    #[schema(minimum = 16, maximum = 4194304)]
+    pids: Option<u32>,
+    /// What becomes of a request for which there is no room now.
+    policy: Policy,
+}
+
+/// What becomes of a request for which there is no room now.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Policy {
+    /// It waits for its turn.
+    #[default]
+    Queue,
+    /// It is refused.
+    Reject,
+}
+
+/// An agent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Agent {
+    /// Its name.
+    name: String,
+    /// What it may use.
+    limits: Limits,
+    /// Its sessions that run, or are being brought up.
+    running: u32,
+    /// Its requests that wait.
+    queued: usize,
+    /// How the CPU quota is held here: `together`, `apart` (each container has a part of its own) or `not`; null before an
+    /// engine has answered.
+    cpu_enforcement: Option<&'static str>,
+    /// What of the limits is not enforced here, in sentences.
+    not_enforced: Vec<String>,
+}
+
+impl From<AgentLimits> for Limits {
+    fn from(limits: AgentLimits) -> Self {
+        Self {
+            cpus: limits.cpus.map(|cpus| f64::from(cpus.0) / 1000.0),
+            memory_bytes: limits.memory,
+            containers: limits.containers,
+            pids: limits.pids,
+            policy: match limits.policy {
+                LimitPolicy::Queue => Policy::Queue,
+                LimitPolicy::Reject => Policy::Reject,
+            },
+        }
+    }
+}
+
+impl Limits {
+    fn read(self) -> Result<AgentLimits, Problem> {
+        let mut errors = Vec::new();
+        let mut check = |good: bool, pointer: &str, detail: String| {
+            if !good {
+                errors.push(FieldError { pointer: pointer.to_owned(), detail });
+            }
+        };
+        let possible = |cpus: f64| cpus.is_finite() && (0.01..=1024.0).contains(&cpus);
+        check(self.cpus.is_none_or(possible), "/cpus", "from 0.01 to 1024".to_owned());
+        let enough = self.memory_bytes.is_none_or(|bytes| bytes >= MIN_MEMORY);
+        check(enough, "/memoryBytes", format!("at least {MIN_MEMORY}"));
+        check(self.containers.is_none_or(|n| n <= 10_000), "/containers", "at most 10000".to_owned());
+        let pids = self.pids.is_none_or(|pids| (MIN_PIDS..=1 << 22).contains(&pids));
+        check(pids, "/pids", format!("from {MIN_PIDS} to {}", 1 << 22));
+        if !errors.is_empty() {
+            return Err(Problem::unprocessable("some fields cannot be as they are").with(errors));
+        }
+        Ok(AgentLimits {
+            cpus: self.cpus.map(|cpus| MilliCpus((cpus * 1000.0).round() as u32)),
+            memory: self.memory_bytes,
+            containers: self.containers,
+            pids: self.pids,
+            policy: match self.policy {
+                Policy::Queue => LimitPolicy::Queue,
+                Policy::Reject => LimitPolicy::Reject,
+            },
+        })
+    }
+}
+
+fn describe(api: &Api, name: &AgentName) -> Agent {
+    let limits = api.manager.limits(name);
+    let enforcement = api.manager.enforcement();
+    let (running, queued) = api.manager.of_agent(name);
+    Agent {
+        name: name.to_string(),
+        limits: limits.into(),
+        running,
+        queued,
+        cpu_enforcement: enforcement.as_ref().map(|enforcement| match enforcement.cpu {
+            CpuEnforcement::Together { .. } => "together",
+            CpuEnforcement::Apart { .. } => "apart",
+            CpuEnforcement::Not { .. } => "not",
+        }),
+        not_enforced: enforcement.map(|enforcement| enforcement.shortfalls(&limits)).unwrap_or_default(),
+    }
+}
+
+/// List agents that limits are set for, or that have sessions
+#[utoipa::path(get, path = "/agents", tag = "agents", responses((status = 200, body = Vec<Agent>)))]
+pub(super) async fn list(State(api): State<Api>) -> Result<axum::Json<Vec<Agent>>, Problem> {
+    let agents = api.manager.agents().await?;
+    Ok(axum::Json(agents.iter().map(|agent| describe(&api, agent)).collect()))
+}
+
+/// Show an agent; one that nothing was said of has the limits of all others
+#[utoipa::path(get, path = "/agents/{name}", tag = "agents", params(("name" = String, Path, description = "The agent")),
+    responses((status = 200, body = Agent), (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn show(State(api): State<Api>, Path(name): Path<AgentName>) -> axum::Json<Agent> {
+    axum::Json(describe(&api, &name))
+}
+
+/// Set an agent's limits, for what runs, too
+///
+/// They hold until the service ends; lasting ones belong into its configuration, which they go before. What could not be
+/// changed for what runs is named in `notEnforced`.
+#[utoipa::path(put, path = "/agents/{name}", tag = "agents", request_body = Limits,
+    params(("name" = String, Path, description = "The agent")),
+    responses(
+        (status = 200, body = Agent),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"),
+        (status = 415, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn set(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<AgentName>,
+    Json(limits): Json<Limits>,
+) -> Result<axum::Json<Agent>, Problem> {
+    let limits = limits.read()?;
+    let outcome = api.manager.set_limits(&name, limits).await;
+    let (decision, mut reasons) = match &outcome {
+        Ok(said) => (Decision::Allowed, said.clone()),
+        Err(error) => (Decision::Denied, vec![crate::error_chain::chain(error)]),
+    };
+    reasons.insert(0, format!("agent `{name}`"));
+    api.manager.audit(NewAudit { actor: peer.actor(), action: "agent.limits", session: None, decision, reasons }).await;
+    let said = outcome.map_err(|error| match error {
+        ChangeError::TooMany(_) => Problem::conflict(error.to_string()),
+        ChangeError::Agent(_) | ChangeError::Store(_) => Problem::from_outside(&error),
+    })?;
+    let mut agent = describe(&api, &name);
+    agent.not_enforced.extend(said);
+    Ok(axum::Json(agent))
+}
