@@ -67,6 +67,10 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Serde reads a list as the fields of an object in order, which nobody is promised.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::unprocessable("the body is a list; an object is asked for here"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer(error.path());
@@ -144,6 +148,12 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Inner {
         n: u8,
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let problem = parse::<Inner>(b" [1]").unwrap_err();
+        assert_eq!(serde_json::to_value(&problem).unwrap()["status"], 422);
     }
 
     #[test]
