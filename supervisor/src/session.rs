@@ -28,5 +28,6 @@ pub mod remote;
 pub mod requests;
 pub mod resources;
 pub mod status;
+pub mod waiting;
 
 pub use id::SessionId;

@@ -13,6 +13,7 @@ use super::SessionId;
 use super::control::{self, Answer, Pending, Request};
 use super::launch::{COMMANDS, Session};
 use super::status::{EndReason, Ending};
+use super::waiting;
 use crate::dirs::DataDir;
 use crate::error_chain::chain;
 use crate::store::{Store, StoreError};
@@ -58,6 +59,10 @@ impl Remote {
                     Err(_) => {}
                 },
                 Some(Pending { request, answer }) = self.wishes.recv() => {
+                    if self.leaves_the_queue(&request).await {
+                        drop(answer.send(Answer::taken(None)));
+                        continue;
+                    }
                     let kills = matches!(request, Request::Cancel { .. });
                     match control::ask(&self.socket, &request).await {
                         // Whoever asked may have left.
@@ -74,6 +79,14 @@ impl Remote {
         };
         hold.abort();
         ending
+    }
+
+    /// A session that waits for room has no owner to ask: whoever does not want it any more ends it in the store, where the
+    /// service looks before it starts anything.
+    async fn leaves_the_queue(&self, request: &Request) -> bool {
+        let (Request::Close { by, .. } | Request::Cancel { by }) = request else { return false };
+        let ending = Ending::because(EndReason::Cancelled, format!("cancelled by {by}"));
+        waiting::end(&self.store, &self.id, ending).await.unwrap_or(false)
     }
 
     async fn look(&self) -> Result<Option<Ending>, StoreError> {

@@ -19,12 +19,12 @@ use crate::engine::EngineInfo;
 use crate::error_chain::chain;
 use crate::policy::Permit;
 use crate::request::wire::NewSession;
-use crate::session::SessionId;
 use crate::session::control::{Answer, ControlError, Request};
-use crate::session::event::{HostEvent, Summary};
+use crate::session::event::HostEvent;
 use crate::session::launch::{Account, Launcher};
 use crate::session::status::{EndReason, Ending, Status};
-use crate::store::{Outcome, Position, SessionFilter, SessionRow, StoreError};
+use crate::session::{SessionId, waiting};
+use crate::store::{Position, SessionFilter, SessionRow, StoreError};
 
 /// How long somebody whose turn has just come may take to be reached: judging looks at folders, which may be slow.
 const STARTING: Duration = Duration::from_secs(10);
@@ -189,20 +189,8 @@ impl Manager {
 
     /// Ends a session that never ran.
     async fn end_waiting(&self, id: &SessionId, ending: Ending) {
-        let outcome = async {
-            let row = self.store.session(id).await?;
-            let Some(row) = row.filter(|row| row.ended_at.is_none()) else { return Ok(()) };
-            let waited = Timestamp::now().duration_since(row.created_at).as_millis();
-            // A clock that was set back makes it negative.
-            let summary = Summary { duration_ms: u64::try_from(waited).unwrap_or_default(), ..Summary::default() };
-            let status = ending.reason.status();
-            let outcome = Outcome { status, ending: Some(ending.clone()), summary: Some(summary.clone()) };
-            self.store.end_session(id, outcome).await?;
-            let ended = HostEvent::Ended { status, ending, summary };
-            self.store.append(id, vec![ended.into()], Position::default()).await.map(drop)
-        };
-        let outcome: Result<(), StoreError> = outcome.await;
-        if let Err(error) = outcome {
+        // A launch that failed has left its row as it was, or has ended it.
+        if let Err(error) = waiting::end(&self.store, id, ending).await {
             tracing::error!("session {id}: its end could not be stored: {}", chain(&error));
         }
     }
