@@ -25,6 +25,8 @@ use crate::engine::{
 
 /// How often a removal that somebody else has begun is looked at, until [`deadline::REMOVE`].
 const REMOVAL_POLL: Duration = Duration::from_millis(50);
+/// How often a container that is settling is looked at.
+const SETTLING_POLL: Duration = Duration::from_millis(50);
 
 /// An id that may go into a path, or the error of one that names nothing.
 pub(super) fn checked(id: &ContainerId) -> Result<&str, EngineError> {
@@ -84,11 +86,8 @@ pub(super) async fn inspect(wire: &Wire, id: &ContainerId) -> Result<ContainerIn
     let name = checked(id)?;
     let about = About::container("inspect container", name);
     deadline::within(about.what, deadline::READ, async {
-        let answer = wire
-            .docker
-            .inspect_container(name, None::<InspectContainerOptions>)
-            .await
-            .map_err(|error| about.translate(&wire.endpoint, error))?;
+        let ask = || wire.docker.inspect_container(name, None::<InspectContainerOptions>);
+        let answer = settled(wire, ask).await.map_err(|error| about.translate(&wire.endpoint, error))?;
         let mut info = describe(answer).ok_or_else(|| EngineError::Malformed {
             what: about.what,
             message: "the answer lacks the container's id or state".to_owned(),
@@ -99,6 +98,20 @@ pub(super) async fn inspect(wire: &Wire, id: &ContainerId) -> Result<ContainerIn
         Ok(info)
     })
     .await
+}
+
+/// Asks again while a container is in a state that lasts for a moment only, and that Docker's API has no word for. Callers
+/// bound it by their deadline.
+async fn settled<T, F>(wire: &Wire, ask: impl Fn() -> F) -> Result<T, bollard::errors::Error>
+where
+    F: Future<Output = Result<T, bollard::errors::Error>>,
+{
+    loop {
+        match ask().await {
+            Err(error) if wire.dialect.is_settling(&error) => tokio::time::sleep(SETTLING_POLL).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 fn describe(answer: ContainerInspectResponse) -> Option<ContainerInfo> {
@@ -253,7 +266,8 @@ pub(super) async fn list(wire: &Wire, labels: &Labels) -> Result<Vec<ContainerSu
     let about = About::container("list containers", "");
     let options = ListContainersOptionsBuilder::new().all(true).filters(&label_filter(labels)).build();
     let answer = deadline::within(about.what, deadline::READ, async {
-        wire.docker.list_containers(Some(options)).await.map_err(|error| about.translate(&wire.endpoint, error))
+        let ask = || wire.docker.list_containers(Some(options.clone()));
+        settled(wire, ask).await.map_err(|error| about.translate(&wire.endpoint, error))
     })
     .await?;
     let plain =

@@ -20,6 +20,7 @@
 //! | traffic between containers of one network | can be switched off | cannot | a session's network has one container |
 //! | traffic between networks | none | unless a network is isolated, which is no word of Docker's API | its own API |
 //! | import under a tag | yes | the tag is ignored | tagged afterwards |
+//! | a container whose process has ended | `exited` | `stopped` until it has been cleaned up, which is no word of Docker's API | asked again |
 //! | images without a registry | as they are | `docker.io/library/` in front | taken away again |
 //! | build | BuildKit | its own, like the classic builder | asked as the classic builder |
 //! | events | `die`, `destroy` | asked for as `died`, told as `die`; `remove` | all are asked for and read |
@@ -57,6 +58,14 @@ impl Dialect {
         match self {
             Dialect::Docker => told.unwrap_or_default(),
             Dialect::Podman(_) => String::new(),
+        }
+    }
+
+    /// The answer could not be read because a container in it is on its way to `exited`.
+    pub(super) fn is_settling(&self, error: &bollard::errors::Error) -> bool {
+        match self {
+            Dialect::Docker => false,
+            Dialect::Podman(_) => error.to_string().contains("unknown variant `stopped`"),
         }
     }
 
