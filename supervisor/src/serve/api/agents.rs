@@ -90,8 +90,9 @@ impl Limits {
         };
         let possible = |cpus: f64| cpus.is_finite() && (0.01..=1024.0).contains(&cpus);
         check(self.cpus.is_none_or(possible), "/cpus", "from 0.01 to 1024".to_owned());
-        let enough = self.memory_bytes.is_none_or(|bytes| bytes >= MIN_MEMORY);
-        check(enough, "/memoryBytes", format!("at least {MIN_MEMORY}"));
+        // The kernel and the engines count in signed 64 bits.
+        let possible = |bytes: u64| (MIN_MEMORY..=i64::MAX.unsigned_abs()).contains(&bytes);
+        check(self.memory_bytes.is_none_or(possible), "/memoryBytes", format!("from {MIN_MEMORY} to {}", i64::MAX));
         check(self.containers.is_none_or(|n| n <= 10_000), "/containers", "at most 10000".to_owned());
         let pids = self.pids.is_none_or(|pids| (MIN_PIDS..=1 << 22).contains(&pids));
         check(pids, "/pids", format!("from {MIN_PIDS} to {}", 1 << 22));
