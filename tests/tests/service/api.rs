@@ -84,10 +84,11 @@ fn messages_reach_the_agent_and_a_close_lets_it_finish() {
 fn an_interrupt_ends_the_turn_and_a_cancel_the_session() {
     let Some(home) = Home::open() else { return };
     let service = Service::start(&home);
-    let mut request = claude(&home, "begin", &Script::new().bash("sleep 300").say("never"));
+    let mut request = claude(&home, "begin", &Script::new().bash("touch started; sleep 300").say("never"));
     request["keepOpen"] = true.into();
     let id = service.create(&request);
-    assert!(service.watch(&id, 0).any(|event| event.name == "tool_call"), "no tool");
+    // The event comes before the tool does, and an interrupt in between is one of nothing.
+    tests::host::wait_until("the tool", || home.file("started").exists().then_some(()));
     let interrupt = Request::new("POST", &format!("{API}/sessions/{id}/interrupt"));
     assert_eq!(service.ask(&interrupt).status, 202);
     let turn = service.watch(&id, 0).find(|event| event.name == "turn_finished").unwrap();

@@ -77,12 +77,14 @@ pub(super) async fn the_gateway_answers(bench: &Bench) -> anyhow::Result<()> {
 }
 
 pub(super) async fn chosen_subnet(bench: &Bench) -> anyhow::Result<()> {
-    let subnet: Ipv4Net = "10.203.97.0/24".parse()?;
+    // Several engines of one host may be held to this at once.
+    let third = uuid::Uuid::new_v4().as_bytes()[0];
+    let subnet: Ipv4Net = format!("10.203.{third}.0/24").parse()?;
     let wanted = NetworkSpec { subnet: Some(subnet), ..spec(bench, "chosen", true) };
     let network = bench.engine.create_network(&wanted).await?;
-    ensure!(network.subnet == subnet && network.gateway == Ipv4Addr::new(10, 203, 97, 1), "{network:?}");
+    ensure!(network.subnet == subnet && network.gateway == Ipv4Addr::new(10, 203, third, 1), "{network:?}");
     let mut container = bench.spec("fixed", &Program::Deaf);
-    let address = Ipv4Addr::new(10, 203, 97, 77);
+    let address = Ipv4Addr::new(10, 203, third, 77);
     container.network = NetworkAttachment::Network { network: network.name.clone(), address: Some(address) };
     let id = bench.launch(&container).await?;
     ensure!(bench.engine.inspect(&id).await?.addresses.get(&network.name) == Some(&address));
