@@ -221,46 +221,15 @@ impl fmt::Display for Hindrance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Backend, CgroupVersion, LimitSupport, Networking};
+    use crate::engine::LimitSupport;
     use crate::units::MilliCpus;
 
     fn info() -> EngineInfo {
-        EngineInfo {
-            backend: Backend::Docker,
-            id: "an-engine".into(),
-            version: "26.1.5".into(),
-            api_version: "1.45".into(),
-            endpoint: "unix:///run/docker.sock".into(),
-            cgroup_version: CgroupVersion::V2,
-            cgroup_driver: CgroupDriver::Cgroupfs,
-            limits: LimitSupport { memory: true, swap: true, cpu: true, pids: true },
-            quirks: crate::engine::Quirks::default(),
-            os: "Debian".into(),
-            architecture: "x86_64".into(),
-            kernel: "6.18".into(),
-            cpus: 2,
-            memory: 8 << 30,
-            rootless: false,
-            security_options: vec![],
-            storage_driver: "overlay2".into(),
-            root_dir: "/var/lib/docker".into(),
-            networking: Networking { host_gateway: None, extra_run_args: vec![] },
-            message: String::new(),
-            warnings: vec![],
-        }
+        EngineInfo { cgroup_driver: CgroupDriver::Cgroupfs, ..EngineInfo::example() }
     }
 
     fn host() -> HostSide {
-        HostSide {
-            linux: true,
-            kernel: info().kernel,
-            uid: 0,
-            cpu_folder: Some("/sys/fs/cgroup".into()),
-            cpu_writable: true,
-            system_manager: true,
-            user_manager: true,
-            undelegated: None,
-        }
+        HostSide { user_manager: true, ..HostSide::example() }
     }
 
     fn cpu(info: &EngineInfo, host: &HostSide) -> CpuEnforcement {

@@ -53,6 +53,21 @@ impl HostSide {
             undelegated: users.filter(|folder| !delegates_cpu(folder)),
         }
     }
+
+    /// The side of root with systemd, for tests to change.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            linux: true,
+            kernel: "6.18".into(),
+            uid: 0,
+            cpu_folder: Some("/sys/fs/cgroup".into()),
+            cpu_writable: true,
+            system_manager: true,
+            user_manager: false,
+            undelegated: None,
+        }
+    }
 }
 
 /// Whether a cgroup may give CPU time to those below it. Version 1 does not delegate to users.

@@ -224,7 +224,7 @@ impl Config {
     /// Every key of it.
     pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
         visitor.key(Key::restart("listen"), &Address, &mut self.listen);
-        visitor.key(Key::live("token-file"), &or_none(AbsolutePath), &mut self.token_file);
+        visitor.key(Key::restart("token-file"), &or_none(AbsolutePath), &mut self.token_file);
         visitor.key(Key::restart("data-dir"), &AbsolutePath, &mut self.data_dir);
         within(visitor, "socket", |visitor| self.socket.visit(visitor));
         within(visitor, "engine", |visitor| self.engine.visit(visitor));

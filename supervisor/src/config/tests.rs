@@ -257,7 +257,8 @@ fn a_reload_takes_what_it_can_and_tells_what_waits() {
             "log.format",
             "socket.group",
             "socket.mode",
-            "socket.path"
+            "socket.path",
+            "token-file"
         ]
     );
     assert_eq!((&reload.config.listen, &reload.config.data_dir), (&old.listen, &old.data_dir));

@@ -164,32 +164,10 @@ pub fn remedy(error: &EngineError) -> &'static str {
 pub(super) mod tests {
     use super::*;
     use crate::doctor::Verdict;
-    use crate::engine::{Backend, LimitSupport, Networking, Quirks};
+    use crate::engine::LimitSupport;
 
     pub(in crate::doctor) fn info() -> EngineInfo {
-        EngineInfo {
-            backend: Backend::Docker,
-            id: "an-engine".into(),
-            version: "26.1.5".into(),
-            api_version: "1.45".into(),
-            endpoint: "unix:///run/docker.sock".into(),
-            cgroup_version: CgroupVersion::V2,
-            cgroup_driver: CgroupDriver::Systemd,
-            limits: LimitSupport { memory: true, swap: true, cpu: true, pids: true },
-            quirks: Quirks::default(),
-            os: "Debian".into(),
-            architecture: "x86_64".into(),
-            kernel: "6.18".into(),
-            cpus: 2,
-            memory: 8 << 30,
-            rootless: false,
-            security_options: vec![],
-            storage_driver: "overlay2".into(),
-            root_dir: "/var/lib/docker".into(),
-            networking: Networking { host_gateway: None, extra_run_args: vec![] },
-            message: String::new(),
-            warnings: vec![],
-        }
+        EngineInfo::example()
     }
 
     fn verdicts(checks: &[Check]) -> Vec<(&str, Verdict)> {
@@ -197,16 +175,7 @@ pub(super) mod tests {
     }
 
     fn host() -> HostSide {
-        HostSide {
-            linux: true,
-            kernel: info().kernel,
-            uid: 0,
-            cpu_folder: Some("/sys/fs/cgroup".into()),
-            cpu_writable: true,
-            system_manager: true,
-            user_manager: false,
-            undelegated: None,
-        }
+        HostSide::example()
     }
 
     #[test]

@@ -163,6 +163,34 @@ impl EngineInfo {
     pub fn identity(&self) -> EngineIdentity {
         EngineIdentity { id: self.id.clone(), endpoint: self.endpoint.clone() }
     }
+
+    /// An engine that can do everything, for tests to change.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            backend: Backend::Docker,
+            id: "an-engine".into(),
+            version: "26.1.5".into(),
+            api_version: "1.45".into(),
+            endpoint: "unix:///run/docker.sock".into(),
+            cgroup_version: CgroupVersion::V2,
+            cgroup_driver: CgroupDriver::Systemd,
+            limits: LimitSupport { memory: true, swap: true, cpu: true, pids: true },
+            quirks: Quirks::default(),
+            os: "Debian".into(),
+            architecture: "x86_64".into(),
+            kernel: "6.18".into(),
+            cpus: 2,
+            memory: 8 << 30,
+            rootless: false,
+            security_options: vec![],
+            storage_driver: "overlay2".into(),
+            root_dir: "/var/lib/docker".into(),
+            networking: Networking { host_gateway: None, extra_run_args: vec![] },
+            message: String::new(),
+            warnings: vec![],
+        }
+    }
 }
 
 #[cfg(test)]

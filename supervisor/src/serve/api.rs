@@ -24,7 +24,7 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::response::IntoResponse;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -56,6 +56,12 @@ impl Api {
     pub fn new(manager: Arc<Manager>, builds: Arc<Builds>, stopping: CancellationToken) -> Self {
         let streams = Arc::new(Semaphore::new(STREAMS));
         Self { manager, builds, streams, started: Instant::now(), stopping }
+    }
+
+    /// The right to one event stream, for as long as it is held.
+    fn stream_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = self.streams.clone().try_acquire_owned();
+        place.map_err(|_| Problem::busy("too many event streams are open; close some"))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Where the daemon listens: TCP for the API, a unix socket for the CLI. Every connection is bounded in number, in the
 //! size of its head, and in the time that a slow client may take.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -54,48 +56,51 @@ pub struct Listen {
 impl Listen {
     /// Accepts by TCP.
     pub async fn tcp(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = self.stopping.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, address)) => {
-                    // Small events must leave at once. A socket that cannot be set is dead already.
-                    let _ = stream.set_nodelay(true);
-                    let serving = self.clone().serve(stream, Peer::Tcp(address));
-                    self.tasks.spawn(async move {
-                        serving.await;
-                        drop(place);
-                    });
-                }
-                Err(error) => pause_after(&error).await,
-            }
-        }
+        let poll = move |cx: &mut Context<'_>| {
+            listener.poll_accept(cx).map_ok(|(stream, address)| {
+                // Small events must leave at once. A socket that cannot be set is dead already.
+                let _ = stream.set_nodelay(true);
+                (stream, Peer::Tcp(address))
+            })
+        };
+        self.accept(poll).await;
     }
 
     /// Accepts by the unix socket.
     pub async fn unix(self, listener: UnixListener) {
+        let poll = move |cx: &mut Context<'_>| {
+            listener.poll_accept(cx).map_ok(|(stream, _)| {
+                // Whoever left before we could ask is nobody; the connection ends by itself.
+                let uid = stream.peer_cred().map_or(u32::MAX, |cred| cred.uid());
+                (stream, Peer::Unix(uid))
+            })
+        };
+        self.accept(poll).await;
+    }
+
+    async fn accept<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(S, Peer)>>,
+    ) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 () = self.stopping.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                accepted = poll_fn(&mut poll) => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    // Whoever left before we could ask is nobody; the connection ends by itself.
-                    let uid = stream.peer_cred().map_or(u32::MAX, |cred| cred.uid());
-                    let serving = self.clone().serve(stream, Peer::Unix(uid));
+                Ok((stream, peer)) => {
+                    let serving = self.clone().serve(stream, peer);
                     self.tasks.spawn(async move {
                         serving.await;
                         drop(place);
                     });
                 }
-                Err(error) => pause_after(&error).await,
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -129,11 +134,6 @@ impl Listen {
             }
         }
     }
-}
-
-async fn pause_after(error: &io::Error) {
-    tracing::warn!("cannot accept a connection: {error}");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// The unix socket, removed when this is dropped.

@@ -24,7 +24,7 @@ use crate::request::wire::NewSession;
 use crate::session::SessionId;
 use crate::session::control::{Answer, ControlError, Request, ask};
 use crate::session::launch::{AdoptError, Adopted, LaunchError, Launcher, Remote, Session};
-use crate::session::recover::{self, Swept};
+use crate::session::recover;
 use crate::session::status::Status;
 use crate::store::{Decision, NewAudit, SessionFilter, SessionRow, Store, StoreError};
 
@@ -270,11 +270,9 @@ impl Manager {
     /// Whether the session is ours now.
     async fn adopt(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Result<bool, String> {
         let id = row.id.clone();
-        let failed = |why: &dyn std::error::Error| format!("session {id}: {}", chain(why));
         let Some(request) = self.request_of(&row) else {
             // Of a newer aigo, or no longer what we wrote: nobody can go on with it.
-            let swept = self.end(launcher, row).await;
-            return if swept.problems.is_empty() { Ok(false) } else { Err(swept.problems.join("; ")) };
+            return self.end(launcher, row).await.map(|()| false);
         };
         let upstream = self.door().upstream(&request).unwrap_or_else(|error| {
             tracing::error!("session {id}: its agent has no model any more: {}", chain(&error));
@@ -288,20 +286,20 @@ impl Manager {
             Ok(Adopted::Owned) => Ok(false),
             // Its folder is gone, and with it all that could be gone on with.
             Err(AdoptError::Lock(_) | AdoptError::Begin(_)) if !self.dirs.session(&id).ipc().is_dir() => {
-                let swept = self.end(launcher, row).await;
-                if swept.problems.is_empty() { Ok(false) } else { Err(swept.problems.join("; ")) }
+                self.end(launcher, row).await.map(|()| false)
             }
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(format!("session {id}: {}", chain(&error))),
         }
     }
 
-    async fn end(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Swept {
+    async fn end(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Result<(), String> {
         let id = row.id.clone();
         let swept = recover::end(launcher, row).await;
-        if swept.problems.is_empty() {
-            self.left(&id);
+        if !swept.problems.is_empty() {
+            return Err(swept.problems.join("; "));
         }
-        swept
+        self.left(&id);
+        Ok(())
     }
 
     /// Owns a session until its end.
@@ -362,14 +360,6 @@ impl Manager {
         if let Err(error) = self.store.audit(line).await {
             tracing::error!("the audit log cannot be written: {}", chain(&error));
         }
-    }
-
-    /// One session.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, StoreError> {
-        self.store.session(id).await
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

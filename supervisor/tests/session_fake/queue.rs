@@ -35,7 +35,7 @@ async fn start(house: &House, manager: &Arc<Manager>) -> Result<SessionId, Start
 }
 
 async fn status(manager: &Manager, id: &SessionId) -> Status {
-    manager.session(id).await.unwrap().unwrap().status
+    manager.store.session(id).await.unwrap().unwrap().status
 }
 
 async fn until(manager: &Manager, id: &SessionId, wanted: impl Fn(Status) -> bool) {
@@ -49,7 +49,7 @@ async fn until(manager: &Manager, id: &SessionId, wanted: impl Fn(Status) -> boo
 
 async fn end(manager: &Arc<Manager>, id: &SessionId) {
     until(manager, id, |status| status == Status::Running).await;
-    let row = manager.session(id).await.unwrap().unwrap();
+    let row = manager.store.session(id).await.unwrap().unwrap();
     let answer = manager.ask(&row, Request::Cancel { by: "a test".into() }).await.unwrap();
     assert!(answer.ok, "{answer:?}");
     until(manager, id, Status::is_terminal).await;
@@ -72,7 +72,7 @@ async fn who_is_too_many_waits_and_runs_in_order() {
     let events = manager.store.events(&ids[2], 0, 10).await.unwrap();
     assert!(matches!(events[0].what, What::Host(HostEvent::Queued { position: 2, .. })), "{events:?}");
     // One in the middle does not want to any more.
-    let row = manager.session(&ids[2]).await.unwrap().unwrap();
+    let row = manager.store.session(&ids[2]).await.unwrap().unwrap();
     assert!(!manager.ask(&row, Request::Interrupt {}).await.unwrap().ok);
     assert!(manager.ask(&row, Request::Cancel { by: "a test".into() }).await.unwrap().ok);
     assert_eq!(status(&manager, &ids[2]).await, Status::Cancelled);
@@ -108,7 +108,7 @@ async fn those_who_waited_run_when_the_engine_answers() {
     let first = manager(&house, config(1));
     let runs = start(&house, &first).await.unwrap();
     let waits = start(&house, &first).await.unwrap();
-    let row = first.session(&waits).await.unwrap().unwrap();
+    let row = first.store.session(&waits).await.unwrap().unwrap();
     // As a service that was killed leaves it: the row, and nobody.
     let last = house.launcher.store.session(&runs).await.unwrap().unwrap();
     first.ask(&row, Request::Cancel { by: "a test".into() }).await.unwrap();

@@ -97,7 +97,7 @@ impl Limits {
         let pids = self.pids.is_none_or(|pids| (MIN_PIDS..=1 << 22).contains(&pids));
         check(pids, "/pids", format!("from {MIN_PIDS} to {}", 1 << 22));
         if !errors.is_empty() {
-            return Err(Problem::unprocessable("some fields cannot be as they are").with(errors));
+            return Err(Problem::bad_fields(errors));
         }
         Ok(AgentLimits {
             cpus: self.cpus.map(|cpus| MilliCpus((cpus * 1000.0).round() as u32)),

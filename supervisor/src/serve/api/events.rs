@@ -127,8 +127,7 @@ enum Next {
 
 async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem> {
     find(api, &id).await?;
-    let place = api.streams.clone().try_acquire_owned();
-    let place = place.map_err(|_| Problem::busy("too many event streams are open; close some"))?;
+    let place = api.stream_place()?;
     Ok(Reader {
         manager: Arc::clone(&api.manager),
         store: api.manager.store.clone(),
@@ -217,14 +216,10 @@ pub(super) async fn logs(
     Path(id): Path<SessionId>,
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, Problem> {
-    let mut reader = reader(&api, id, 0).await?;
-    if !query.follow {
-        // As if it ended where it is now.
-        let last = reader.store.last_event(&reader.id).await?;
-        return Ok(text(transcript(reader, Some(last))));
-    }
-    reader.over = false;
-    Ok(text(transcript(reader, None)))
+    let reader = reader(&api, id, 0).await?;
+    // Without following, as if it ended where it is now.
+    let until = if query.follow { None } else { Some(reader.store.last_event(&reader.id).await?) };
+    Ok(text(transcript(reader, until)))
 }
 
 fn transcript(reader: Reader, until: Option<u64>) -> impl Stream<Item = Result<String, Infallible>> {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -156,17 +156,14 @@ pub(super) async fn build(
     let tag = new.unwrap_or_default().image_tag.unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
     image_name::check(&tag).map_err(|error| {
         let errors = vec![FieldError { pointer: "/imageTag".into(), detail: error.to_string() }];
-        Problem::unprocessable("some fields cannot be as they are").with(errors)
+        Problem::bad_fields(errors)
     })?;
     let build = api.builds.start(tag).map_err(|error| match error {
         StartError::Running { .. } => Problem::conflict(error.to_string()),
         StartError::Busy => Problem::busy(error.to_string()),
     })?;
-    let mut headers = HeaderMap::new();
-    if let Ok(location) = HeaderValue::try_from(format!("{PREFIX}/image/build/{}", build.id)) {
-        headers.insert(header::LOCATION, location);
-    }
-    Ok((StatusCode::ACCEPTED, headers, axum::Json(BuildInfo::from(build))).into_response())
+    let location = [(header::LOCATION, format!("{PREFIX}/image/build/{}", build.id))];
+    Ok((StatusCode::ACCEPTED, location, axum::Json(BuildInfo::from(build))).into_response())
 }
 
 fn no_build(id: &str) -> Problem {
@@ -196,8 +193,7 @@ pub(super) async fn build_log(State(api): State<Api>, Path(id): Path<String>) ->
     if api.builds.find(&id).is_none() {
         return Err(no_build(&id));
     }
-    let place = api.streams.clone().try_acquire_owned();
-    let place = place.map_err(|_| Problem::busy("too many event streams are open; close some"))?;
+    let place = api.stream_place()?;
     let reader = LogReader { api, id, from: 0, ready: Vec::new().into_iter(), over: false, _place: place };
     let stream = stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;

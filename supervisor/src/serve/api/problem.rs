@@ -86,6 +86,11 @@ impl Problem {
         self
     }
 
+    /// Some fields are wrong.
+    pub fn bad_fields(errors: Vec<FieldError>) -> Self {
+        Self::unprocessable("some fields cannot be as they are").with(errors)
+    }
+
     /// With the fields that are wrong.
     pub fn with(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -101,16 +101,13 @@ pub(super) async fn create(
     let cpus_were_named = new.limits.cpus.is_some();
     let request = new.into_request(&config.session, config.proxy.port).map_err(|bad| {
         let fields = bad.into_iter().map(|bad| FieldError { pointer: bad.pointer.to_owned(), detail: bad.detail });
-        Problem::unprocessable("some fields cannot be as they are").with(fields.collect())
+        Problem::bad_fields(fields.collect())
     })?;
     let id = api.manager.start(request, cpus_were_named, peer.actor()).await.map_err(refused)?;
     let row = find(&api, &id).await?;
-    let mut headers = HeaderMap::new();
-    if let Ok(location) = HeaderValue::try_from(format!("{PREFIX}/sessions/{id}")) {
-        headers.insert(header::LOCATION, location);
-    }
+    let location = [(header::LOCATION, format!("{PREFIX}/sessions/{id}"))];
     let status = if row.status == Status::Queued { StatusCode::ACCEPTED } else { StatusCode::CREATED };
-    Ok((status, headers, axum::Json(Session::from(row))).into_response())
+    Ok((status, location, axum::Json(Session::from(row))).into_response())
 }
 
 fn refused(error: StartError) -> Problem {
@@ -141,7 +138,7 @@ fn refused(error: StartError) -> Problem {
 }
 
 pub(super) async fn find(api: &Api, id: &SessionId) -> Result<SessionRow, Problem> {
-    let row = api.manager.session(id).await?;
+    let row = api.manager.store.session(id).await?;
     row.ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
 }
 
@@ -172,7 +169,7 @@ pub(super) async fn message(
 ) -> Result<Response, Problem> {
     if message.text.trim().is_empty() {
         let errors = vec![FieldError { pointer: "/text".into(), detail: "it is empty".into() }];
-        return Err(Problem::unprocessable("some fields cannot be as they are").with(errors));
+        return Err(Problem::bad_fields(errors));
     }
     let sent = ask(&api, &peer, &id, "session.message", Request::Message { text: message.text }).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(Sent { id: sent.unwrap_or_default() })).into_response())
@@ -214,7 +211,7 @@ pub(super) async fn close(
     let grace = close.unwrap_or_default().grace_secs;
     if grace.is_some_and(|secs| secs > 86_400) {
         let errors = vec![FieldError { pointer: "/graceSecs".into(), detail: "at most a day".into() }];
-        return Err(Problem::unprocessable("some fields cannot be as they are").with(errors));
+        return Err(Problem::bad_fields(errors));
     }
     let grace_ms = grace.map_or(u64::MAX, |secs| u64::from(secs) * 1000);
     ask(&api, &peer, &id, "session.close", Request::Close { grace_ms, interrupt: false, by: peer.actor() }).await?;
