@@ -1,7 +1,7 @@
 //! The container engine behind one narrow, object-safe trait.
 //!
 //! Everything that aigo wants from an engine is a verb of [`Engine`]; everything that it says or hears is plain data of
-//! our own. Only [`docker`] knows the client library and the wire. [`fake`] is a whole engine in memory that can fail or
+//! our own. Only [`docker`] knows the client library and the wire, and only [`apple`] Apple's command. [`fake`] is a whole engine in memory that can fail or
 //! hang at any call, and [`conformance`] is the one list of behaviours that both are held to.
 //!
 //! A container's life, as every backend shows it ([`ContainerPhase`]):
@@ -32,6 +32,7 @@ use bytes::Bytes;
 pub use nix::sys::signal::Signal;
 use tokio::net::TcpListener;
 
+pub mod apple;
 pub mod cgroup;
 pub mod conformance;
 pub mod container;

@@ -67,12 +67,12 @@ impl AgentGroups {
             let used = info.pid.and_then(|pid| Probe::open(pid).ok()).and_then(|probe| probe.last().memory);
             let steps = steps(&info, self.own(limits, *asked).0, used);
             changed.kept.extend(steps.kept.map(|why| Kept { container: container.clone(), why }));
-            update(engine, container, &steps.before).await?;
+            changed.kept.extend(update(engine, container, &steps.before).await?);
             after.push((container, steps.after));
         }
         self.hold_quota(agent, limits.cpus).await?;
         for (container, step) in after {
-            update(engine, container, &step).await?;
+            changed.kept.extend(update(engine, container, &step).await?);
         }
         Ok(changed)
     }
@@ -104,12 +104,20 @@ fn steps(info: &ContainerInfo, target: Limits, used: Option<u64>) -> Steps {
     steps
 }
 
-async fn update(engine: &dyn Engine, container: &ContainerId, limits: &LimitsUpdate) -> Result<(), AgentError> {
+/// Changes limits; what an engine keeps as it is because it can change nothing.
+async fn update(
+    engine: &dyn Engine,
+    container: &ContainerId,
+    limits: &LimitsUpdate,
+) -> Result<Option<Kept>, AgentError> {
     if *limits == LimitsUpdate::default() {
-        return Ok(());
+        return Ok(None);
     }
     match engine.update(container, limits).await {
-        Ok(()) | Err(EngineError::NotFound { .. } | EngineError::NotRunning { .. }) => Ok(()),
+        Ok(()) | Err(EngineError::NotFound { .. } | EngineError::NotRunning { .. }) => Ok(None),
+        Err(error @ EngineError::Unsupported { .. }) => {
+            Ok(Some(Kept { container: container.clone(), why: error.to_string() }))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -117,8 +125,8 @@ async fn update(engine: &dyn Engine, container: &ContainerId, limits: &LimitsUpd
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::fake::FakeEngine;
-    use crate::engine::{ContainerSpec, Engine};
+    use crate::engine::fake::{Call, FakeEngine, Fault};
+    use crate::engine::{Backend, ContainerSpec, Engine};
     use crate::units::MilliCpus;
 
     const GIB: u64 = 1 << 30;
@@ -152,6 +160,24 @@ mod tests {
         assert_eq!((now.nano_cpus, now.memory, now.pids), (Some(500_000_000), Some(2 * GIB), Some(1024)));
         engine.remove(&runs.container, true).await.unwrap();
         assert_eq!(groups.change(&engine, &agent, &wider, &[runs]).await.unwrap(), Changed::default());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_can_change_nothing_keeps_what_runs_as_it_is() {
+        let engine = FakeEngine::with("i", |_| std::future::pending());
+        let groups = AgentGroups::new("0a", &engine.detect().await.unwrap());
+        let limits = AgentLimits { cpus: Some(MilliCpus(500)), memory: Some(GIB), ..AgentLimits::default() };
+        let runs = running(&engine, "one", &limits).await;
+        let unsupported = EngineError::Unsupported {
+            backend: Backend::AppleContainer,
+            what: "change the limits of a container that exists".into(),
+            remedy: "start the session again",
+        };
+        engine.fault(Call::Update, 1, Fault::Fail(unsupported));
+        let wider = AgentLimits { memory: Some(2 * GIB), ..limits };
+        let changed = groups.change(&engine, &AgentName::default(), &wider, std::slice::from_ref(&runs)).await.unwrap();
+        assert_eq!((changed.kept.len(), &changed.kept[0].container), (1, &runs.container));
+        assert!(changed.kept[0].why.contains("Apple Container cannot change the limits"), "{changed:?}");
     }
 
     #[tokio::test]

@@ -132,7 +132,7 @@ impl Enforcement {
 }
 
 fn holder(info: &EngineInfo, host: &HostSide) -> Result<Holder, Hindrance> {
-    if !host.linux {
+    if !host.linux || info.cgroup_driver == CgroupDriver::Machine {
         return Err(Hindrance::NotLinux);
     }
     if !info.endpoint.starts_with("unix:") {
@@ -143,6 +143,7 @@ fn holder(info: &EngineInfo, host: &HostSide) -> Result<Holder, Hindrance> {
     }
     match (info.cgroup_driver, info.rootless) {
         (CgroupDriver::None, _) => Err(Hindrance::NoDriver),
+        (CgroupDriver::Machine, _) => Err(Hindrance::NotLinux),
         (CgroupDriver::Cgroupfs, true) => Err(Hindrance::RootlessCgroupfs),
         (CgroupDriver::Cgroupfs, false) => match &host.cpu_folder {
             None => Err(Hindrance::NotMounted),
@@ -289,6 +290,14 @@ mod tests {
             assert!(!why.remedy().is_empty() && !why.to_string().is_empty());
             assert_eq!(cpu(&info, &host), apart(why));
         }
+        let machines = EngineInfo {
+            cgroup_driver: CgroupDriver::Machine,
+            endpoint: "/usr/local/bin/container".into(),
+            limits: LimitSupport { pids: false, ..info().limits },
+            ..info()
+        };
+        let expected = Enforcement { cpu: apart(Hindrance::NotLinux), memory: true, pids: false };
+        assert_eq!(Enforcement::judge(&machines, &host()), expected);
         let none = EngineInfo { cgroup_driver: CgroupDriver::None, ..info() };
         let enforcement = Enforcement::judge(&none, &host());
         let not = CpuEnforcement::Not { why: Hindrance::NoDriver };

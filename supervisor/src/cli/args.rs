@@ -33,7 +33,7 @@ pub struct Global {
     /// Where aigo keeps its database and sessions [default: $XDG_DATA_HOME/aigo]
     #[arg(long, global = true, value_name = "DIR", env = "AIGO_DATA_DIR", help_heading = "Global options")]
     pub data_dir: Option<PathBuf>,
-    /// The container engine: auto, docker or podman; auto takes the first that answers
+    /// The container engine: auto, docker, podman or apple; auto takes the first that answers
     #[arg(
         long,
         global = true,

@@ -305,7 +305,7 @@ impl Kind for Engine {
     fn show(&self, value: &Choice) -> Value {
         match value {
             Choice::Auto => "auto".into(),
-            Choice::Only(backend) => backend.name().into(),
+            Choice::Only(backend) => backend.word().into(),
         }
     }
 }

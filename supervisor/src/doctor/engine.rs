@@ -3,7 +3,7 @@
 use super::check::Check;
 use crate::agents::{CpuEnforcement, Enforcement, HostSide};
 use crate::engine::error::permission_remedy;
-use crate::engine::{CgroupDriver, CgroupVersion, EngineError, EngineInfo};
+use crate::engine::{Backend, CgroupDriver, CgroupVersion, EngineError, EngineInfo};
 use crate::image::ImageStatus;
 use crate::image::status::build_command;
 
@@ -30,7 +30,24 @@ pub fn judge(info: &Result<EngineInfo, EngineError>, host: &HostSide) -> Vec<Che
 fn engine(info: &EngineInfo) -> Check {
     let EngineInfo { backend, version, api_version, endpoint, storage_driver, rootless, .. } = info;
     let mode = if *rootless { ", rootless" } else { "" };
-    Check::ok(ENGINE, format!("{backend} {version}, API {api_version}, at {endpoint}, storage {storage_driver}{mode}"))
+    match backend {
+        Backend::Docker | Backend::Podman => Check::ok(
+            ENGINE,
+            format!("{backend} {version}, API {api_version}, at {endpoint}, storage {storage_driver}{mode}"),
+        ),
+        Backend::AppleContainer => machines(info),
+    }
+}
+
+/// Apple Container: what it warns of is what its version or this system lacks.
+fn machines(info: &EngineInfo) -> Check {
+    let EngineInfo { version, endpoint, warnings, .. } = info;
+    let detail = format!("Apple Container {version} at {endpoint}, a virtual machine for each container");
+    if warnings.is_empty() {
+        return Check::ok(ENGINE, detail);
+    }
+    let remedy = "update to macOS 26 and the newest Apple Container, or use another engine: --engine docker";
+    Check::warning(ENGINE, format!("{detail}; {}", warnings.join("; ")), remedy)
 }
 
 fn cgroups(info: &EngineInfo) -> Check {
@@ -42,6 +59,7 @@ fn cgroups(info: &EngineInfo) -> Check {
     match info.cgroup_driver {
         CgroupDriver::Cgroupfs => Check::ok(CGROUPS, format!("{version}, driver cgroupfs")),
         CgroupDriver::Systemd => Check::ok(CGROUPS, format!("{version}, driver systemd")),
+        CgroupDriver::Machine => Check::skipped(CGROUPS, "containers are virtual machines: their size is their limit"),
         CgroupDriver::None => Check::warning(
             CGROUPS,
             format!("{version}, no driver: the engine enforces no limit at all"),
@@ -61,7 +79,9 @@ fn limits(info: &EngineInfo) -> Check {
     if missing.is_empty() {
         return Check::ok(LIMITS, format!("the kernel enforces {}", names(true)));
     }
-    let remedy = if info.rootless && info.cgroup_version == CgroupVersion::V1 {
+    let remedy = if info.cgroup_driver == CgroupDriver::Machine {
+        "nothing is needed: what is missing is bounded by the container's own virtual machine, and this host is not touched"
+    } else if info.rootless && info.cgroup_version == CgroupVersion::V1 {
         "rootless engines can enforce limits on cgroup version 2 only: boot with systemd.unified_cgroup_hierarchy=1, or use \
          a rootful engine"
     } else if info.rootless {
@@ -70,7 +90,8 @@ fn limits(info: &EngineInfo) -> Check {
         "enable the controllers: kernel options CONFIG_MEMCG, CONFIG_CFS_BANDWIDTH and CONFIG_CGROUP_PIDS; on some boards \
          cgroup_enable=memory on the kernel's command line"
     };
-    Check::warning(LIMITS, format!("the engine cannot enforce {missing}: an agent can take all of it"), remedy)
+    let owner = if info.cgroup_driver == CgroupDriver::Machine { "all of its virtual machine's" } else { "all of it" };
+    Check::warning(LIMITS, format!("the engine cannot enforce {missing}: an agent can take {owner}"), remedy)
 }
 
 fn swap(info: &EngineInfo) -> Check {
@@ -79,6 +100,13 @@ fn swap(info: &EngineInfo) -> Check {
     }
     if !info.limits.memory {
         return Check::skipped(SWAP, "memory itself is not limited");
+    }
+    if info.cgroup_driver == CgroupDriver::Machine {
+        // Root in a container may make swap of its own disk; the host's memory is bounded by the machine's size.
+        return Check::ok(
+            SWAP,
+            "the memory of a virtual machine is bounded by its size; swap would be on its own disk",
+        );
     }
     Check::warning(
         SWAP,
@@ -135,7 +163,7 @@ pub fn image(tag: &str, status: Option<&Result<ImageStatus, EngineError>>) -> Ch
 #[must_use]
 pub fn remedy(error: &EngineError) -> &'static str {
     match error {
-        EngineError::Unreachable { remedy, .. } => remedy,
+        EngineError::Unreachable { remedy, .. } | EngineError::Unsupported { remedy, .. } => remedy,
         EngineError::PermissionDenied { socket } => permission_remedy(socket),
         EngineError::BadEndpoint { .. } => "mend the address, or unset it to use the default socket",
         EngineError::TooOld { .. } => {
@@ -201,6 +229,35 @@ pub(super) mod tests {
             ]
         );
         assert!(checks[2].detail.contains("memory, pids"), "{checks:?}");
+    }
+
+    #[test]
+    fn a_virtual_machine_is_judged_by_what_it_bounds() {
+        let info = || EngineInfo {
+            backend: Backend::AppleContainer,
+            endpoint: "/usr/local/bin/container".into(),
+            cgroup_driver: CgroupDriver::Machine,
+            cgroup_version: CgroupVersion::Unknown,
+            limits: LimitSupport { memory: true, swap: false, cpu: true, pids: false },
+            rootless: true,
+            ..info()
+        };
+        let checks = judge(&Ok(info()), &host());
+        assert_eq!(
+            verdicts(&checks),
+            [
+                (ENGINE, Verdict::Ok),
+                (CGROUPS, Verdict::Skipped),
+                (LIMITS, Verdict::Warning),
+                (SWAP, Verdict::Ok),
+                (AGENT_LIMITS, Verdict::Warning)
+            ]
+        );
+        assert!(checks[2].detail.contains("cannot enforce pids: an agent can take all of its virtual machine's"));
+        assert!(checks[4].detail.contains("virtual machine"), "{checks:?}");
+        let old = judge(&Ok(EngineInfo { warnings: vec!["it lacks a thing".into()], ..info() }), &host());
+        assert_eq!(old[0].status, Verdict::Warning);
+        assert!(old[0].detail.contains("it lacks a thing") && old[0].remedy.is_some(), "{old:?}");
     }
 
     #[test]

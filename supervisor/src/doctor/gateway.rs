@@ -24,6 +24,8 @@ use crate::engine::{
 use crate::plan::GATEWAY_NAME;
 use crate::session::lock;
 
+mod late;
+
 const NETWORK: &str = "network";
 const GATEWAY: &str = "gateway";
 /// Label of what doctor makes.
@@ -144,16 +146,13 @@ async fn try_out(engine: &SharedEngine, image: Option<&str>, name: &str, subnet:
 }
 
 async fn ask(engine: &SharedEngine, image: &str, name: &str, network: &Network) -> (Check, Option<Reading>) {
-    let address = network.gateway;
-    // Where a network comes with its container this is ahead of it; the listener holds unless other containers end meanwhile.
+    // Where the gateway comes with the first container, that one has to run already.
+    if engine.listens_late() {
+        return late::ask(engine, image, name, network).await;
+    }
     let listener = match engine.listen(network, 0).await {
         Ok(listener) => listener,
-        Err(error) => {
-            let detail = format!("cannot listen on the network's gateway {address}: {error}");
-            let remedy = "agents that need a model need this; if the engine hides its networks from this host (in a VM, or as \
-                          somebody else's rootless engine), use a rootful engine on this machine";
-            return (Check::failed(GATEWAY, detail, remedy), None);
-        }
+        Err(error) => return (cannot_listen(network, &error), None),
     };
     let port = match listener.local_addr() {
         Ok(local) => local.port(),
@@ -174,6 +173,13 @@ async fn ask(engine: &SharedEngine, image: &str, name: &str, network: &Network) 
             (Check::failed(GATEWAY, detail, "look into the engine's log"), None)
         }
     }
+}
+
+fn cannot_listen(network: &Network, error: &std::io::Error) -> Check {
+    let detail = format!("cannot listen on the network's gateway {}: {error}", network.gateway);
+    let remedy = "agents that need a model need this; if the engine hides its networks from this host (in a VM, or as \
+                  somebody else's rootless engine), use a rootful engine on this machine";
+    Check::failed(GATEWAY, detail, remedy)
 }
 
 const FIREWALL: &str = "let the engine's networks reach this host in its firewall; for ufw: sudo ufw allow in on br-+ ; for \

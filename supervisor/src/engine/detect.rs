@@ -1,8 +1,10 @@
 //! Which engine to use: what the person chose, or the first one that answers.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::apple::{self, AppleEngine};
 use super::docker::{DockerEngine, Endpoint, HostEnv};
 use super::info::UnknownBackend;
 use super::{Backend, EngineError, SharedEngine};
@@ -30,34 +32,49 @@ impl FromStr for Choice {
     }
 }
 
-/// A place to ask, and who has to answer there (`None`: whoever it is).
-type Candidate = (Option<Backend>, Result<Endpoint, EngineError>);
+/// A place to ask.
+#[derive(Debug, PartialEq, Eq)]
+enum Candidate {
+    /// An address in Docker's API, and who has to answer there (`None`: whoever it is).
+    Api(Option<Backend>, Result<Endpoint, EngineError>),
+    /// Apple Container, by its command.
+    Apple {
+        program: Result<PathBuf, EngineError>,
+        /// It was not chosen: it is passed over if it cannot make the networks that sessions need.
+        auto: bool,
+    },
+}
 
 /// Where engines may be, in the order in which they are asked. An address that somebody set is the only one.
 fn candidates(choice: Choice, env: &HostEnv) -> Vec<Candidate> {
-    let docker = |wanted| vec![(wanted, Endpoint::find(env))];
-    let podman = |wanted| Endpoint::of_podman(env).into_iter().map(move |endpoint| (wanted, endpoint)).collect();
+    let docker = |wanted| vec![Candidate::Api(wanted, Endpoint::find(env))];
+    let podman = |wanted| -> Vec<Candidate> {
+        Endpoint::of_podman(env).into_iter().map(|endpoint| Candidate::Api(wanted, endpoint)).collect()
+    };
+    let apple = |auto| Candidate::Apple { program: apple::program(&env.apple), auto };
     match choice {
         Choice::Only(Backend::Docker) => docker(Some(Backend::Docker)),
         Choice::Only(Backend::Podman) => podman(Some(Backend::Podman)),
+        Choice::Only(Backend::AppleContainer) => vec![apple(false)],
         Choice::Auto if env.docker_host.is_some() => docker(None),
         Choice::Auto if env.container_host.is_some() => podman(None),
         Choice::Auto => {
-            let podman: Vec<Candidate> = podman(None);
-            docker(None).into_iter().chain(podman).collect()
+            let first = env.apple.is_preferred().then(|| apple(true));
+            first.into_iter().chain(docker(None)).chain(podman(None)).collect()
         }
     }
 }
 
 /// Connects to the chosen engine: for [`Choice::Auto`] what `DOCKER_HOST` names, else what `CONTAINER_HOST` names, else the
-/// first that answers of Docker's context or socket, one's own Podman socket, and the system's.
+/// first that answers and can serve sessions of Apple Container (where it is preferred: [`Place`](apple::place::Place)),
+/// Docker's context or socket, one's own Podman socket, and the system's.
 ///
 /// # Errors
 /// The first candidate's own, unless a later one is there but cannot be used: then that one's.
 pub async fn connect(choice: Choice, env: &HostEnv) -> Result<SharedEngine, EngineError> {
     let mut worst = None;
-    for (wanted, endpoint) in candidates(choice, env) {
-        let error = match connect_to(wanted, endpoint, env).await {
+    for candidate in candidates(choice, env) {
+        let error = match connect_to(candidate, env).await {
             Ok(engine) => return Ok(engine),
             Err(error) => error,
         };
@@ -70,27 +87,38 @@ pub async fn connect(choice: Choice, env: &HostEnv) -> Result<SharedEngine, Engi
     Err(worst.unwrap_or_else(|| EngineError::Unreachable {
         endpoint: "any address".to_owned(),
         reason: "there is none to ask".to_owned(),
-        remedy: "install Docker 24.0 or newer, or Podman 4.3 or newer",
+        remedy: "install Docker 24.0 or newer, Podman 4.3 or newer, or Apple Container 0.2 or newer",
     }))
 }
 
-async fn connect_to(
-    wanted: Option<Backend>,
-    endpoint: Result<Endpoint, EngineError>,
-    env: &HostEnv,
-) -> Result<SharedEngine, EngineError> {
-    Ok(Arc::new(DockerEngine::connect(endpoint?, wanted, env.program.clone()).await?))
+async fn connect_to(candidate: Candidate, env: &HostEnv) -> Result<SharedEngine, EngineError> {
+    match candidate {
+        Candidate::Api(wanted, endpoint) => {
+            Ok(Arc::new(DockerEngine::connect(endpoint?, wanted, env.program.clone()).await?))
+        }
+        Candidate::Apple { program, auto } => {
+            let engine = AppleEngine::connect(program?).await?;
+            if auto {
+                engine.check_networks()?;
+            }
+            Ok(Arc::new(engine))
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::apple::place::Place;
 
     #[test]
     fn choices_are_parsed() {
         assert_eq!("auto".parse::<Choice>().unwrap(), Choice::Auto);
         assert_eq!("docker".parse::<Choice>().unwrap(), Choice::Only(Backend::Docker));
         assert_eq!("podman".parse::<Choice>().unwrap(), Choice::Only(Backend::Podman));
+        for name in ["apple", "apple_container"] {
+            assert_eq!(name.parse::<Choice>().unwrap(), Choice::Only(Backend::AppleContainer));
+        }
         let text = "dokker".parse::<Choice>().unwrap_err().to_string();
         assert!(text.contains("dokker") && text.contains("docker"), "{text}");
     }
@@ -106,7 +134,11 @@ mod tests {
     fn an_address_that_was_set_is_the_only_one() {
         let env = HostEnv { runtime_dir: Some("/run/user/7".into()), ..HostEnv::default() };
         let asked = |choice, env: &HostEnv| -> Vec<String> {
-            candidates(choice, env).into_iter().map(|(_, endpoint)| endpoint.unwrap().to_string()).collect()
+            let place = |candidate| match candidate {
+                Candidate::Api(_, endpoint) => endpoint.unwrap().to_string(),
+                Candidate::Apple { program, .. } => program.unwrap().display().to_string(),
+            };
+            candidates(choice, env).into_iter().map(place).collect()
         };
         let (docker, podman) = ("unix:///var/run/docker.sock", "unix:///run/podman/podman.sock");
         let own = "unix:///run/user/7/podman/podman.sock";
@@ -118,9 +150,29 @@ mod tests {
         };
         assert_eq!(asked(Choice::Auto, &both), ["unix:///d.sock"]);
         assert_eq!(asked(Choice::Only(Backend::Podman), &both), ["unix:///p.sock"]);
-        let container = HostEnv { container_host: both.container_host, ..env };
+        let container = HostEnv { container_host: both.container_host.clone(), ..env.clone() };
         assert_eq!(asked(Choice::Auto, &container), ["unix:///p.sock"]);
         assert_eq!(asked(Choice::Only(Backend::Docker), &container), [docker]);
+        // On a Mac: first, unless an address was set, or the system is too old.
+        let command = "/usr/local/bin/container";
+        let mac = |macos| Place { macos: Some(macos), apple_silicon: true, program: Some(command.into()) };
+        let on = |macos, env: &HostEnv| HostEnv { apple: mac(macos), ..env.clone() };
+        assert_eq!(asked(Choice::Auto, &on(15, &env)), [command, docker, own, podman]);
+        assert_eq!(asked(Choice::Auto, &on(14, &env)), [docker, own, podman]);
+        assert_eq!(asked(Choice::Auto, &on(26, &container)), ["unix:///p.sock"]);
+        assert_eq!(asked(Choice::Auto, &on(26, &both)), ["unix:///d.sock"]);
+        assert_eq!(asked(Choice::Only(Backend::AppleContainer), &on(26, &both)), [command]);
+        assert_eq!(asked(Choice::Only(Backend::Docker), &on(26, &env)), [docker]);
+    }
+
+    #[tokio::test]
+    async fn apple_container_elsewhere_says_where_it_runs() {
+        let error = connect(Choice::Only(Backend::AppleContainer), &HostEnv::default()).await.unwrap_err().to_string();
+        assert!(error.contains("macOS only") && error.contains("install Apple Container"), "{error}");
+        let mac = Place { macos: Some(26), apple_silicon: true, program: None };
+        let env = HostEnv { apple: mac, ..HostEnv::default() };
+        let error = connect(Choice::Only(Backend::AppleContainer), &env).await.unwrap_err().to_string();
+        assert!(error.contains("not installed") && error.contains("container system start"), "{error}");
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::info::Backend;
+
 /// What a call was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Object {
@@ -77,6 +79,8 @@ pub enum EngineError {
     Refused { what: &'static str, message: String },
     #[error("the engine's answer to {what} makes no sense: {message}")]
     Malformed { what: &'static str, message: String },
+    #[error("{} cannot {what}; {remedy}", backend.title())]
+    Unsupported { backend: Backend, what: String, remedy: &'static str },
 }
 
 impl EngineError {
@@ -100,7 +104,8 @@ impl EngineError {
             | EngineError::SubnetTaken { .. }
             | EngineError::BuildFailed { .. }
             | EngineError::Refused { .. }
-            | EngineError::Malformed { .. } => false,
+            | EngineError::Malformed { .. }
+            | EngineError::Unsupported { .. } => false,
         }
     }
 }

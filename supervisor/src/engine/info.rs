@@ -9,34 +9,57 @@ use serde::{Deserialize, Serialize};
 
 /// The kinds of engine that aigo can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Backend {
     Docker,
     Podman,
+    AppleContainer,
 }
 
 impl Backend {
-    /// Every backend, in the order in which they are tried.
-    pub const ALL: [Backend; 2] = [Backend::Docker, Backend::Podman];
+    /// Every backend, in the order in which they are listed.
+    pub const ALL: [Backend; 3] = [Backend::Docker, Backend::Podman, Backend::AppleContainer];
 
+    /// Its name for programs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Backend::Docker => "docker",
             Backend::Podman => "podman",
+            Backend::AppleContainer => "apple_container",
+        }
+    }
+
+    /// The word that chooses it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Backend::Docker => "docker",
+            Backend::Podman => "podman",
+            Backend::AppleContainer => "apple",
+        }
+    }
+
+    /// Its name for people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Backend::Docker => "Docker",
+            Backend::Podman => "Podman",
+            Backend::AppleContainer => "Apple Container",
         }
     }
 }
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.word())
     }
 }
 
 /// A name that is no backend's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is no container engine that aigo knows; allowed: auto, docker, podman")]
+#[error("{value:?} is no container engine that aigo knows; allowed: auto, docker, podman, apple")]
 pub struct UnknownBackend {
     pub value: String,
 }
@@ -47,7 +70,7 @@ impl FromStr for Backend {
     fn from_str(value: &str) -> Result<Self, Self::Err> {
         Backend::ALL
             .into_iter()
-            .find(|backend| backend.name() == value)
+            .find(|backend| backend.word() == value || backend.name() == value)
             .ok_or_else(|| UnknownBackend { value: value.to_owned() })
     }
 }
@@ -68,6 +91,8 @@ pub enum CgroupDriver {
     Systemd,
     /// No cgroups: no limit of a container is enforced.
     None,
+    /// Each container is a virtual machine, whose size bounds it.
+    Machine,
 }
 
 /// Which limits the engine says that the kernel can enforce here.
@@ -90,6 +115,8 @@ pub struct Quirks {
     pub updates_unrecorded: bool,
     /// It has no name that it keeps: its address has to do.
     pub unnamed: bool,
+    /// What a container prints on standard error is told as standard output.
+    pub streams_joined: bool,
 }
 
 /// How containers reach the host.
@@ -144,6 +171,7 @@ pub struct EngineInfo {
     /// Processors and bytes of memory that the engine has.
     pub cpus: u32,
     pub memory: u64,
+    /// Root of a container is the engine's own user outside.
     pub rootless: bool,
     /// As the engine says them: `name=seccomp,profile=builtin`, …
     pub security_options: Vec<String>,

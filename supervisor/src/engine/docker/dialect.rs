@@ -72,7 +72,9 @@ impl Dialect {
     pub(super) fn quirks(&self) -> Quirks {
         match self {
             Dialect::Docker => Quirks::default(),
-            Dialect::Podman(_) => Quirks { oom_untold: true, updates_unrecorded: true, unnamed: true },
+            Dialect::Podman(_) => {
+                Quirks { oom_untold: true, updates_unrecorded: true, unnamed: true, streams_joined: false }
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::engine::EngineError;
+use crate::engine::apple::place::Place;
 
 /// Where a root-owned Docker listens if nobody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -54,6 +55,8 @@ pub struct HostEnv {
     pub runtime_dir: Option<PathBuf>,
     /// This process is root's, whose own Podman is the system's.
     pub root: bool,
+    /// Where Apple Container can be.
+    pub apple: Place,
     /// The `aigo` program, which listens inside rootless networks (see [`hand_over`](super::gateway::hand_over)).
     pub program: Option<PathBuf>,
 }
@@ -73,6 +76,7 @@ impl HostEnv {
             container_host: text("CONTAINER_HOST"),
             runtime_dir: text("XDG_RUNTIME_DIR").map(PathBuf::from),
             root: nix::unistd::geteuid().is_root(),
+            apple: Place::here(),
             program: std::env::current_exe().ok(),
         }
     }

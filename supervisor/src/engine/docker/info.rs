@@ -7,9 +7,7 @@ use bollard::models::{NetworkInspect, SystemInfo, SystemInfoCgroupDriverEnum, Sy
 use super::dialect::Dialect;
 use super::error::About;
 use super::wire::Wire;
-use crate::engine::{
-    Backend, CgroupDriver, CgroupVersion, EngineError, EngineInfo, LimitSupport, Networking, deadline,
-};
+use crate::engine::{CgroupDriver, CgroupVersion, EngineError, EngineInfo, LimitSupport, Networking, deadline};
 
 /// The engine's own bridge, whose gateway the magic `host-gateway` value names.
 const DEFAULT_BRIDGE: &str = "bridge";
@@ -60,10 +58,7 @@ fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> En
         // In Docker's API it says yes to everything.
         Dialect::Podman(podman) => (podman.rootless, podman.limits),
     };
-    let name = match wire.dialect.backend() {
-        Backend::Docker => "Docker",
-        Backend::Podman => "Podman",
-    };
+    let name = wire.dialect.backend().title();
     let storage_driver = info.driver.unwrap_or_default();
     let host_gateway =
         bridge.and_then(|bridge| bridge.ipam?.config?.into_iter().find_map(|config| config.gateway?.parse().ok()));

@@ -59,9 +59,9 @@ impl Wire {
         if !is_at_least(&version, needed) {
             return Err(EngineError::TooOld { backend: found.name(), found: version, needed });
         }
-        let dialect = match found {
-            Backend::Docker => Dialect::Docker,
-            Backend::Podman => Dialect::Podman(libpod::describe(&endpoint).await?),
+        let dialect = match is_podman {
+            false => Dialect::Docker,
+            true => Dialect::Podman(libpod::describe(&endpoint).await?),
         };
         let api = agree(&answer.api_version.unwrap_or_default()).ok_or_else(|| EngineError::Malformed {
             what: "tell its version",
