@@ -34,4 +34,7 @@ pub enum RunnerState {
     Closing,
     /// The agent has gone.
     Exiting,
+    /// A word of a newer runner's: what it means is not known here, but the runner lives.
+    #[serde(other)]
+    Unknown,
 }

@@ -183,5 +183,6 @@ names!(EVENTS, event_name, &EventKind,
 );
 names!(STATES, state_name, RunnerState,
     RunnerState::Starting => "starting", RunnerState::Idle => "idle", RunnerState::Busy => "busy",
-    RunnerState::Closing => "closing", RunnerState::Exiting => "exiting");
+    RunnerState::Closing => "closing", RunnerState::Exiting => "exiting",
+    RunnerState::Unknown => "unknown");
 names!(AGENTS, agent_name, &AgentSpec, AgentSpec::Claude { .. } => "claude", AgentSpec::Command { .. } => "command");

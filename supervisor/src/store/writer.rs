@@ -180,6 +180,75 @@ mod tests {
         Migrations::new(steps).validate().unwrap();
     }
 
+    /// What each version of the tables held, in its own words.
+    const OLD_ROWS: &str = r#"
+        INSERT INTO sessions (id, status, reason, agent, image, workspace, created_at, ended_at, owner_pid, summary)
+        VALUES ('0123456789ab', 'running', NULL, 'claude', 'i', '/w', '2026-01-02T03:04:05Z', NULL, 7, NULL),
+               ('ba9876543210', 'failed', '{"reason":"agent_exit","code":3}', 'command', 'i', '/w',
+                '2026-01-01T03:04:05.123Z', '2026-01-01T04:04:05Z', 7,
+                '{"durationMs":5,"turns":1,"tokens":{"input":1,"output":2,"cacheRead":0,"cacheWrite":0},"modelRequests":3}');
+        INSERT INTO events (session, seq, runner_seq, body)
+        VALUES ('0123456789ab', 1, NULL, '{"seq":1,"at":"2026-01-02T03:04:05Z","kind":"status","status":"running"}'),
+               ('0123456789ab', 2, 1, '{"seq":2,"at":"2026-01-02T03:04:06Z","kind":"text","text":"hi"}');
+        INSERT INTO journals (session, cursor) VALUES ('0123456789ab', '{}');
+        INSERT INTO inbox (session, box, id, body) VALUES ('0123456789ab', 'messages', 'm', '{}');
+    "#;
+
+    #[tokio::test]
+    async fn a_database_of_each_older_aigo_is_gone_on_with() {
+        use crate::session::event::{HostEvent, What};
+        use crate::session::status::{EndReason, Ending, Status};
+        use crate::store::{DEFAULT_PRINCIPAL, Outcome, SessionFilter, SessionPage};
+
+        for version in 1..=MIGRATIONS.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("aigo.db");
+            let mut old = Connection::open(&path).unwrap();
+            let steps = MIGRATIONS[..version].iter().map(|sql| M::up(sql)).collect();
+            Migrations::new(steps).to_latest(&mut old).unwrap();
+            old.execute_batch(OLD_ROWS).unwrap();
+            drop(old);
+            let store = Store::open(&path).unwrap();
+            let live = store.sessions(SessionFilter::Live).await.unwrap();
+            let [live] = &live[..] else { panic!("version {version}: {live:?}") };
+            assert_eq!(
+                (live.status, live.principal.as_str(), &live.request),
+                (Status::Running, DEFAULT_PRINCIPAL, &None)
+            );
+            assert_eq!(live.engine, None);
+            let page = SessionPage { status: Some(Status::Failed), principal: None, after: None, limit: 9 };
+            let ended = store.session_page(page).await.unwrap();
+            assert_eq!(ended[0].ending, Some(Ending::new(EndReason::AgentExit { code: 3 })));
+            assert_eq!(ended[0].summary.as_ref().map(|summary| (summary.turns, summary.tokens.output)), Some((1, 2)));
+            // Numbers go on where they were, and what was taken is not taken again.
+            assert_eq!(store.events(&live.id, 0, 9).await.unwrap().len(), 2);
+            let event = || HostEvent::InterruptSent {}.into();
+            assert_eq!(store.take(&live.id, "messages", "m", "{}".into(), event()).await.unwrap(), None);
+            let known = crate::store::NewEvent { runner_seq: Some(1), ..event() };
+            assert_eq!(store.append(&live.id, vec![known], None).await.unwrap().events.len(), 0);
+            let outcome = Outcome { status: Status::Cancelled, ending: None, summary: None };
+            assert_eq!(store.end_session(&live.id, outcome, HostEvent::InterruptSent {}).await.unwrap(), 3);
+            let last = store.events(&live.id, 2, 9).await.unwrap();
+            assert!(matches!(last[0].what, What::Host(HostEvent::InterruptSent {})), "version {version}: {last:?}");
+            assert_eq!(store.totals().await.unwrap().output_tokens, 2);
+            assert_eq!(store.forget_old(Some(Duration::ZERO), None).await.unwrap(), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_aigo_is_refused_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("aigo.db");
+        drop(Store::open(&path).unwrap());
+        let newer = Connection::open(&path).unwrap();
+        newer.execute_batch("CREATE TABLE later (x); INSERT INTO later VALUES (1); PRAGMA user_version = 999").unwrap();
+        let said = Store::open(&path).unwrap_err().to_string();
+        assert!(said.contains("aigo.db") && said.contains("newer aigo"), "{said}");
+        let kept: u64 = newer.query_row("SELECT x FROM later", [], |row| row.get(0)).unwrap();
+        let version: u64 = newer.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!((kept, version), (1, 999));
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn first_starts_at_once_share_one_database() {
         let dir = tempfile::tempdir().unwrap();

@@ -54,6 +54,10 @@ mod tests {
         writer.write(&status).unwrap();
         assert!(heartbeat.has_changed(&ipc));
         let file = path.join("status.json");
+        // A newer runner's, with words and fields that are not known here.
+        let newer = r#"{"version":9,"runnerVersion":"9","state":"dreaming","at":9,"lastSeq":1,"segment":1,"more":[1]}"#;
+        std::fs::write(&file, newer).unwrap();
+        assert!(heartbeat.has_changed(&ipc), "a newer runner");
         for (plant, what) in [("{}", "wrong"), (&"x".repeat(100_000), "too large")] {
             std::fs::write(&file, plant).unwrap();
             assert!(!heartbeat.has_changed(&ipc), "{what}");
