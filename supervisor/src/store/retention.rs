@@ -1,14 +1,17 @@
 //! Forgetting sessions that have ended: the older goes first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::writer::{JobError, Store, StoreError};
 
-/// Sessions that are forgotten in one go: others must get their turn at the database.
-const BATCH: usize = 20;
+/// Rows of a session that are removed at once; a session may have hundreds of MiB, and others must get their turn at the
+/// database.
+const ROWS: usize = 50;
+/// How long rows are removed until it is the others' turn.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// A session that may be forgotten: it has ended, and owes nothing to the folder that it worked on.
 const FORGETTABLE: &str = "ended_at IS NOT NULL AND mounted = 0 AND made = '[]'";
@@ -21,38 +24,56 @@ impl Store {
         let mut forgotten = 0;
         loop {
             let cutoff = cutoff.clone();
-            let batch = self.call(move |connection| forget_batch(connection, cutoff.as_deref(), max_size)).await?;
-            forgotten += batch;
-            if batch < BATCH {
-                return Ok(forgotten);
+            let next = self.call(move |connection| next(connection, cutoff.as_deref(), max_size)).await?;
+            let Some(id) = next else { return Ok(forgotten) };
+            loop {
+                let id = id.clone();
+                if self.call(move |connection| forget_some(connection, &id, SLICE)).await? {
+                    break;
+                }
             }
+            forgotten += 1;
         }
     }
 }
 
-fn forget_batch(connection: &mut Connection, cutoff: Option<&str>, max_size: Option<u64>) -> Result<usize, JobError> {
-    let transaction = connection.transaction()?;
-    let mut forgotten = 0;
-    while forgotten < BATCH {
-        let oldest: Option<(String, String)> = transaction
-            .prepare_cached(&format!(
-                "SELECT id, ended_at FROM sessions WHERE {FORGETTABLE} ORDER BY ended_at LIMIT 1"
-            ))?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((id, ended_at)) = oldest else { break };
-        // RFC 3339 in UTC sorts as time does.
-        let too_old = cutoff.is_some_and(|cutoff| ended_at.as_str() < cutoff);
-        let too_much = max_size.is_some_and(|max| held(&transaction).is_ok_and(|held| held > max));
-        if !too_old && !too_much {
-            break;
+/// The oldest session, if it is to be forgotten.
+fn next(connection: &mut Connection, cutoff: Option<&str>, max_size: Option<u64>) -> Result<Option<String>, JobError> {
+    let oldest: Option<(String, String)> = connection
+        .prepare_cached(&format!("SELECT id, ended_at FROM sessions WHERE {FORGETTABLE} ORDER BY ended_at LIMIT 1"))?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, ended_at)) = oldest else { return Ok(None) };
+    // RFC 3339 in UTC sorts as time does.
+    let too_old = cutoff.is_some_and(|cutoff| ended_at.as_str() < cutoff);
+    let too_much = || max_size.is_some_and(|max| held(connection).is_ok_and(|held| held > max));
+    Ok((too_old || too_much()).then_some(id))
+}
+
+/// Removes what a session has, for so long; whether it is gone. Readers of one that is half gone see a gap.
+fn forget_some(connection: &mut Connection, id: &str, slice: Duration) -> Result<bool, JobError> {
+    let until = Instant::now() + slice;
+    loop {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut rows = 0;
+        for sql in [
+            "DELETE FROM events WHERE session = ?1 AND seq IN
+                 (SELECT seq FROM events WHERE session = ?1 ORDER BY seq LIMIT ?2)",
+            "DELETE FROM inbox WHERE session = ?1 AND (box, id) IN
+                 (SELECT box, id FROM inbox WHERE session = ?1 LIMIT ?2)",
+        ] {
+            rows += transaction.prepare_cached(sql)?.execute(params![id, ROWS as u64])?;
         }
-        // Its events and what else is of it go with it.
-        transaction.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute(params![id])?;
-        forgotten += 1;
+        let gone = rows == 0;
+        if gone {
+            // What else is of it goes with it.
+            transaction.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id])?;
+        }
+        transaction.commit()?;
+        if gone || Instant::now() >= until {
+            return Ok(gone);
+        }
     }
-    transaction.commit()?;
-    Ok(forgotten)
 }
 
 /// Bytes in pages that are in use.
@@ -109,5 +130,33 @@ mod tests {
         let mut expected = vec![live, ids[3].clone(), ids[4].clone()];
         expected.sort();
         assert_eq!(left, expected);
+    }
+
+    #[tokio::test]
+    async fn a_large_session_goes_in_many_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("aigo.db")).unwrap();
+        let id = ended(&store, 30, 1).await;
+        let warning = |n: usize| HostEvent::HostWarning { code: "x".into(), message: n.to_string() }.into();
+        store.append(&id, (0..3 * ROWS).map(warning).collect(), None).await.unwrap();
+        let event = || HostEvent::InterruptSent {}.into();
+        store.take(&id, "messages", "m", "{}".into(), event()).await.unwrap();
+        let mut turns = 0;
+        loop {
+            turns += 1;
+            let session = id.to_string();
+            let gone = store.call(move |connection| forget_some(connection, &session, Duration::ZERO)).await.unwrap();
+            assert_eq!(store.session(&id).await.unwrap().is_none(), gone);
+            if gone {
+                break;
+            }
+        }
+        assert_eq!(turns, 5);
+        assert_eq!(store.last_event(&id).await.unwrap(), 0);
+        let taken: u64 = store
+            .call(|connection| Ok(connection.query_row("SELECT count(*) FROM inbox", [], |row| row.get(0))?))
+            .await
+            .unwrap();
+        assert_eq!(taken, 0);
     }
 }
