@@ -1,13 +1,16 @@
-//! One daemon a data directory: the one that holds the lock on `daemon.lock`, which says who that is.
+//! One daemon a data directory: the one that holds the lock on `daemon.lock`, which says who that is. It is a lock as of
+//! sessions: who only asks about it keeps no daemon out.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
+
+use crate::session::lock::{self, Lock};
 
 /// Bytes of the file that are read: it is ours, but a folder can be shared.
 const MAX: u64 = 16 << 10;
@@ -26,7 +29,7 @@ pub struct Holder {
 
 /// The data directory has its daemon as long as this lives.
 #[derive(Debug)]
-pub struct DaemonLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct DaemonLock(#[expect(dead_code, reason = "held for its lock")] Lock);
 
 /// Why the lock cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -57,43 +60,28 @@ pub enum LockError {
 /// When another process has it, or the file cannot be made.
 pub fn take(path: &Path, holder: &Holder) -> Result<DaemonLock, LockError> {
     let fail = |source| LockError::Io { path: path.to_owned(), source };
-    let mut file = open(path).map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(read(&mut file).map_or(LockError::Starting, LockError::Held)),
-        Err(TryLockError::Error(source)) => return Err(fail(source)),
-    }
+    let Some(lock) = lock::take(path).map_err(fail)? else {
+        return Err(read(path).map_or(LockError::Starting, LockError::Held));
+    };
     // A plain record of three fields: encoding it cannot fail.
     let text = serde_json::to_vec(holder).unwrap_or_default();
-    file.set_len(0).and_then(|()| file.write_all(&text)).map_err(fail)?;
-    Ok(DaemonLock(file))
+    let write = |text: &[u8]| {
+        let mut options = OpenOptions::new();
+        options.write(true).truncate(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)?.write_all(text)
+    };
+    write(&text).map_err(fail)?;
+    Ok(DaemonLock(lock))
 }
 
 /// Who serves the data directory, if somebody does.
 pub fn holder(path: &Path) -> Option<Holder> {
-    let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path).ok()?;
-    match file.try_lock_shared() {
-        // What it says is of a daemon that has ended.
-        Ok(()) => None,
-        Err(TryLockError::WouldBlock) => read(&mut file),
-        Err(TryLockError::Error(_)) => None,
-    }
+    // Else what it says is of a daemon that has ended.
+    lock::is_held(path).then(|| read(path))?
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(path)
-}
-
-fn read(file: &mut File) -> Option<Holder> {
+fn read(path: &Path) -> Option<Holder> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path).ok()?;
     let mut text = String::new();
-    file.seek(SeekFrom::Start(0)).ok()?;
     file.take(MAX).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
 }
@@ -117,5 +105,24 @@ mod tests {
         assert_eq!(holder(&path), None);
         let _lock = take(&path, &other).unwrap();
         assert_eq!(holder(&path), Some(other));
+    }
+
+    #[test]
+    fn who_asks_keeps_no_daemon_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.lock");
+        let me = Holder { pid: 7, since: Timestamp::UNIX_EPOCH, socket: "/run/s".into() };
+        drop(take(&path, &me).unwrap());
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    holder(&path);
+                }
+            });
+            let refused = (0..5000).filter(|_| take(&path, &me).is_err()).count();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
     }
 }
