@@ -8,6 +8,7 @@ use crate::cli::args::{Global, SendArgs, SessionArg, StopArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
+use crate::cli::show::sanitize;
 use crate::session::control::{Answer, Request, ask};
 use crate::session::recover;
 use crate::store::{SessionFilter, SessionRow};
@@ -33,7 +34,7 @@ pub async fn stop(global: &Global, args: &StopArgs) -> Result<Exit, CliError> {
         let outcome = stop_one(&context, args, &row).await;
         failed |= outcome.is_err();
         match (&outcome, args.json) {
-            (Ok(row), true) => say::line(serde_json::to_string(row).map_err(CliError::environment)?)?,
+            (Ok(row), true) => say::line(sanitize::json(row).map_err(CliError::environment)?)?,
             (Ok(row), false) => {
                 let reason = row.ending.as_ref().map(|ending| format!(" ({})", ending.reason)).unwrap_or_default();
                 say::line(format_args!("{}  {}{reason}", row.id, row.status))?;
@@ -124,7 +125,7 @@ async fn tell(context: &Context, row: &SessionRow, request: &Request) -> Result<
 
 fn report(answer: &Answer, as_json: bool) -> Result<Exit, CliError> {
     if as_json {
-        say::line(serde_json::to_string(answer).map_err(CliError::environment)?)?;
+        say::line(sanitize::json(answer).map_err(CliError::environment)?)?;
     }
     match &answer.error {
         Some(_) if as_json => Ok(Exit::Failed),

@@ -7,6 +7,7 @@ use crate::cli::args::{Global, LogsArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say::{self, Reader};
+use crate::cli::show::sanitize;
 use crate::cli::show::style::Style;
 use crate::cli::show::transcript::Transcript;
 use crate::session::event::{HostEvent, What};
@@ -31,7 +32,7 @@ pub async fn run(global: &Global, args: &LogsArgs) -> Result<Exit, CliError> {
         for event in &events {
             cursor = event.seq;
             let shown = if args.json {
-                let json = serde_json::to_string(event).map_err(CliError::environment)?;
+                let json = sanitize::json(event).map_err(CliError::environment)?;
                 writeln!(out, "{json}")
             } else {
                 write!(out, "{}", transcript.render(event))

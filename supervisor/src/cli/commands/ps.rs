@@ -6,7 +6,7 @@ use crate::cli::args::{Global, PsArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
-use crate::cli::show::sanitize::one_line;
+use crate::cli::show::sanitize::{self, one_line};
 use crate::cli::show::style::Style;
 use crate::session::status::Status;
 use crate::store::{SessionFilter, SessionRow};
@@ -25,7 +25,7 @@ pub async fn run(global: &Global, args: &PsArgs) -> Result<Exit, CliError> {
     let runs = |row: &SessionRow| row.request.is_some() || context.is_owned(&row.id);
     let rows: Vec<SessionRow> = rows.into_iter().filter(|row| args.all || runs(row)).collect();
     if args.json {
-        let json = serde_json::to_string_pretty(&rows).map_err(CliError::environment)?;
+        let json = sanitize::json_pretty(&rows).map_err(CliError::environment)?;
         say::line(json)?;
         return Ok(Exit::Ok);
     }

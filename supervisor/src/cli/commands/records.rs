@@ -11,7 +11,7 @@ use crate::cli::args::records::{ExportArgs, ExportFormat, HistoryArgs, ShowArgs}
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
-use crate::cli::show::sanitize::one_line;
+use crate::cli::show::sanitize::{self, one_line};
 use crate::cli::show::style::Style;
 use crate::cli::show::summary;
 use crate::cli::show::transcript::Transcript;
@@ -29,7 +29,7 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
     let page = SessionPage { status: args.status, principal: None, after: None, limit: args.limit as usize };
     let rows = context.store.session_page(page).await.map_err(CliError::environment)?;
     if args.json {
-        say::line(serde_json::to_string_pretty(&rows).map_err(CliError::environment)?)?;
+        say::line(sanitize::json_pretty(&rows).map_err(CliError::environment)?)?;
         return Ok(Exit::Ok);
     }
     if rows.is_empty() {
@@ -69,7 +69,7 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     let context = Context::open(global)?;
     let row = context.find(&args.session, SessionFilter::All).await?;
     if args.json {
-        say::line(serde_json::to_string_pretty(&row).map_err(CliError::environment)?)?;
+        say::line(sanitize::json_pretty(&row).map_err(CliError::environment)?)?;
         return Ok(Exit::Ok);
     }
     let style = Style::resolve(global.color);
@@ -94,7 +94,7 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     if let (Some(ending), Some(figures)) = (&row.ending, &row.summary) {
         text.push_str(&summary::lines(style, row.status, ending, figures));
         if let Some(result) = &figures.result {
-            text.push_str(&format!("\n{}\n", crate::cli::show::sanitize::sanitize(result)));
+            text.push_str(&format!("\n{}\n", sanitize::sanitize(result)));
         }
     }
     say::text(text)?;
@@ -136,7 +136,7 @@ async fn write_all(
         for event in &events {
             let text = match format {
                 ExportFormat::Text => transcript.render(event),
-                ExportFormat::Jsonl => serde_json::to_string(event).map_err(CliError::environment)? + "\n",
+                ExportFormat::Jsonl => sanitize::json(event).map_err(CliError::environment)? + "\n",
             };
             if say::outcome(out.write_all(text.as_bytes()))? == say::Reader::Gone {
                 return Ok(());

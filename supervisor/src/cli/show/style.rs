@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::IsTerminal;
 
+use super::sanitize::sanitize;
 use crate::cli::args::ColorChoice;
 use crate::session::status::Status;
 
@@ -78,6 +79,8 @@ impl Style {
 
 /// An error as it ends a command.
 pub fn error(style: Style, text: &str) -> String {
+    // Of an engine or a service, which may tell what a container said.
+    let text = sanitize(text);
     let mut lines = text.lines();
     let mut shown = format!("{} {}", style.bad("error:"), lines.next().unwrap_or_default());
     for line in lines {

@@ -11,7 +11,7 @@ use crate::cli::args::OutputFormat;
 use crate::cli::exit::Exit;
 use crate::cli::say;
 use crate::cli::show::launch::launch_step;
-use crate::cli::show::sanitize::one_line;
+use crate::cli::show::sanitize::{self, one_line};
 use crate::cli::show::style::Style;
 use crate::cli::show::transcript::Transcript;
 use crate::request::SessionRequest;
@@ -73,7 +73,7 @@ impl Printer {
         match self.output {
             OutputFormat::Text => self.text(&event)?,
             OutputFormat::StreamJson => {
-                let json = serde_json::to_string(&event)?;
+                let json = sanitize::json(&event)?;
                 let mut out = std::io::stdout().lock();
                 writeln!(out, "{json}")?;
                 out.flush()?;
@@ -143,7 +143,8 @@ impl Printer {
             result["summary"] = json!(summary);
         }
         // Nobody may be left to read it.
-        let _ = writeln!(std::io::stdout(), "{result:#}");
+        let result = sanitize::json_pretty(&result).unwrap_or_default();
+        let _ = writeln!(std::io::stdout(), "{result}");
     }
 }
 
