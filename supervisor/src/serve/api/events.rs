@@ -127,6 +127,11 @@ enum Next {
 
 async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem> {
     find(api, &id).await?;
+    // Of another session, or of moments that a power failure took: who waits behind them would miss what comes.
+    let last = api.manager.store.last_event(&id).await?;
+    if after > last {
+        return Err(Problem::bad_request(format!("there is no event {after} yet, only {last}; begin before it")));
+    }
     let place = api.stream_place()?;
     Ok(Reader {
         manager: Arc::clone(&api.manager),

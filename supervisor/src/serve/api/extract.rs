@@ -7,13 +7,18 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header;
 use axum::http::request::Parts;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::{FieldError, Problem};
 
-/// Bytes of a JSON body: a prompt of 1 MiB, of which JSON may make six times as much, and what goes with it.
-pub const MAX_BODY: usize = 6 * ipc_protocol::limits::MAX_INPUT_TEXT_BYTES + (64 << 10);
+/// Bytes of a JSON body: a prompt of 8 MiB, of which JSON may make six times as much, and what goes with it.
+pub const MAX_BODY: usize = 6 * ipc_protocol::limits::MAX_INPUT_TEXT_BYTES + SMALL;
+/// Bytes of a body that always find room: each connection may have one such.
+const SMALL: usize = 64 << 10;
+/// Bytes of all bodies at once beyond that.
+const ALL_BODIES: usize = 256 << 20;
 /// How long a client may take to send one.
 const BODY_TIME: Duration = Duration::from_secs(20);
 
@@ -33,8 +38,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if !is_json {
             return Err(Problem::not_json("send the body with `Content-Type: application/json`"));
         }
-        let bytes = read(request.into_body()).await?;
-        parse(&bytes).map(Json)
+        let whole = read(request.into_body()).await?;
+        parse(&whole.bytes).map(Json)
     }
 }
 
@@ -55,15 +60,43 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes().to_vec()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Problem::too_large(format!("a body may have {MAX_BODY} bytes")))
+/// Room for the bodies of this process, in bytes.
+static ROOM: Semaphore = Semaphore::const_new(ALL_BODIES);
+
+/// A body, and the room that it takes as long as it is held.
+struct Whole {
+    bytes: Vec<u8>,
+    _room: Option<SemaphorePermit<'static>>,
+}
+
+async fn read(body: Body) -> Result<Whole, Problem> {
+    let read = collect(Limited::new(body, MAX_BODY), &ROOM);
+    let slow = |_| Problem::too_slow(format!("the body was not here within {BODY_TIME:?}"));
+    tokio::time::timeout(BODY_TIME, read).await.map_err(slow)?
+}
+
+async fn collect(mut body: Limited<Body>, room: &'static Semaphore) -> Result<Whole, Problem> {
+    let mut whole = Whole { bytes: Vec::new(), _room: None };
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Problem::too_large(format!("a body may have {MAX_BODY} bytes"))
+            } else {
+                Problem::bad_request(format!("the body cannot be read: {error}"))
+            }
+        })?;
+        // Trailers say nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        whole.bytes.extend_from_slice(&data);
+        let more = data.len().min(whole.bytes.len().saturating_sub(SMALL));
+        let more = u32::try_from(more).ok().and_then(|more| room.try_acquire_many(more).ok());
+        let more = more.ok_or_else(|| Problem::busy("too many large bodies are on their way; try again"))?;
+        match &mut whole._room {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
         }
-        Ok(Err(error)) => Err(Problem::bad_request(format!("the body cannot be read: {error}"))),
-        Err(_) => Err(Problem::too_slow(format!("the body was not here within {BODY_TIME:?}"))),
     }
+    Ok(whole)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -148,6 +181,24 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Inner {
         n: u8,
+    }
+
+    #[tokio::test]
+    async fn large_bodies_share_one_room_and_small_ones_need_none() {
+        static ROOM: Semaphore = Semaphore::const_new(100 << 10);
+        let body = |bytes: usize| {
+            let frames = (0..bytes.div_ceil(1024)).map(|_| Ok::<_, std::io::Error>(vec![b' '; 1024]));
+            Limited::new(Body::from_stream(futures_util::stream::iter(frames)), MAX_BODY)
+        };
+        let large = collect(body(SMALL + (60 << 10)), &ROOM).await.ok().unwrap();
+        assert_eq!((large.bytes.len(), ROOM.available_permits()), (SMALL + (60 << 10), 40 << 10));
+        let refused = collect(body(SMALL + (60 << 10)), &ROOM).await.err().unwrap();
+        assert_eq!(serde_json::to_value(&refused).unwrap()["status"], 503);
+        assert!(collect(body(SMALL), &ROOM).await.is_ok());
+        drop(large);
+        assert_eq!(ROOM.available_permits(), 100 << 10);
+        let huge = collect(Limited::new(Body::from(vec![b' '; 2000]), 1000), &ROOM).await.err().unwrap();
+        assert_eq!(serde_json::to_value(&huge).unwrap()["status"], 413);
     }
 
     #[test]

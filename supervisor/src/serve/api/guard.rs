@@ -2,18 +2,22 @@
 //!
 //! A page in a browser on this machine can send requests to loopback. What it cannot do is choose the `Host` header (so a
 //! name that was pointed at 127.0.0.1 is seen), hide its `Origin`, or send JSON without asking first (see
-//! [`super::extract::Json`]).
+//! [`super::extract::Json`]). Of an image or a link of the page there is no `Origin`, but there is `Sec-Fetch-Site`
+//! (<https://www.w3.org/TR/fetch-metadata/>).
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
+
+/// By whose page a browser was told to ask; `none` is a person.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// How a request came in; the listener puts it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,11 @@ fn judge(guard: &Guard, peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), 
         None => return Err(Problem::forbidden("the request came by no listener of ours")),
     }
     let host = one(headers, &header::HOST)?;
+    if let Some(site) = one(headers, &FETCH_SITE)?
+        && !matches!(site, "same-origin" | "none")
+    {
+        return Err(Problem::forbidden("pages of other sites may not use this API"));
+    }
     if let Some(origin) = one(headers, &header::ORIGIN)?
         && !host.is_some_and(|host| same_origin(origin, host))
     {
@@ -81,7 +90,7 @@ fn judge(guard: &Guard, peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), 
     }
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, Problem> {
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     match (value.to_str(), values.next()) {
@@ -162,6 +171,9 @@ mod tests {
         assert_eq!(verdict(None, &[]), 403);
         assert_eq!(verdict(None, &[("host", "localhost"), ("host", "localhost")]), 400);
         assert_eq!(verdict(None, &[("host", "localhost:1"), ("origin", "http://localhost:1")]), 200);
+        for (site, status) in [("none", 200), ("same-origin", 200), ("same-site", 403), ("cross-site", 403)] {
+            assert_eq!(verdict(None, &[("host", "localhost:1"), ("sec-fetch-site", site)]), status, "{site}");
+        }
         for origin in ["http://evil.example", "null", "http://localhost:2"] {
             assert_eq!(verdict(None, &[("host", "localhost:1"), ("origin", origin)]), 403, "{origin}");
         }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -14,12 +15,14 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{OptionalJson, Path, Query};
+use super::guard::Peer;
 use super::problem::{FieldError, Problem};
 use super::{Api, PREFIX};
 use crate::image;
 use crate::policy::image_name;
 use crate::request::DEFAULT_IMAGE;
 use crate::serve::builds::{Build, StartError, State as BuildState};
+use crate::store::{Decision, NewAudit};
 
 /// A comment this often keeps middle boxes from closing a silent stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -151,6 +154,7 @@ impl From<Build> for BuildInfo {
     ))]
 pub(super) async fn build(
     State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
     OptionalJson(new): OptionalJson<Option<NewBuild>>,
 ) -> Result<Response, Problem> {
     let tag = new.unwrap_or_default().image_tag.unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
@@ -158,7 +162,13 @@ pub(super) async fn build(
         let errors = vec![FieldError { pointer: "/imageTag".into(), detail: error.to_string() }];
         Problem::bad_fields(errors)
     })?;
-    let build = api.builds.start(tag).map_err(|error| match error {
+    let mut reasons = vec![format!("image `{tag}`")];
+    let started = api.builds.start(tag);
+    reasons.extend(started.as_ref().err().map(ToString::to_string));
+    let decision = if started.is_ok() { Decision::Allowed } else { Decision::Denied };
+    let line = NewAudit { actor: peer.actor(), action: "image.build", session: None, decision, reasons };
+    api.manager.audit(line).await;
+    let build = started.map_err(|error| match error {
         StartError::Running { .. } => Problem::conflict(error.to_string()),
         StartError::Busy => Problem::busy(error.to_string()),
     })?;
