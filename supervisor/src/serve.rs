@@ -44,6 +44,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How often the store is compared with the engine.
 const RECONCILE: Duration = Duration::from_secs(60);
 
+/// The same while the engine does not answer: what waits for it is to go on soon after its return.
+const ENGINE_BACK: Duration = Duration::from_secs(5);
+
 /// How the daemon is reached.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -128,18 +131,11 @@ impl Daemon {
         let tasks = TaskTracker::new();
         // Before anybody is let in: who asks for a session finds it owned, and its place in the queue.
         manager.restore().await?;
-        reconcile(&manager).await;
+        let answers = reconcile(&manager, true).await;
         let listen = Listen { router, stopping: stopping.clone(), tasks: tasks.clone() };
         tasks.spawn(listen.clone().tcp(listener));
         tasks.spawn(listen.unix(unix));
-        let (again, stop) = (Arc::clone(&manager), stopping.clone());
-        tasks.spawn(async move {
-            forget_old(&again).await;
-            while stop.run_until_cancelled(tokio::time::sleep(RECONCILE)).await.is_some() {
-                reconcile(&again).await;
-                forget_old(&again).await;
-            }
-        });
+        tasks.spawn(look_after(Arc::clone(&manager), answers, stopping.clone()));
         let (watch, stop) = (Arc::clone(&manager), stopping.clone());
         tasks.spawn(async move {
             while stop.run_until_cancelled(tokio::time::sleep(MEASURE)).await.is_some() {
@@ -170,16 +166,38 @@ async fn forget_old(manager: &Manager) {
     }
 }
 
-async fn reconcile(manager: &Arc<Manager>) {
+/// Compares store and engine again and again; `answers` is whether the engine did so last time.
+async fn look_after(manager: Arc<Manager>, mut answers: bool, stop: CancellationToken) {
+    loop {
+        let pause = if answers { RECONCILE } else { ENGINE_BACK };
+        forget_old(&manager).await;
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+        answers = reconcile(&manager, answers).await;
+    }
+}
+
+/// Whether it could be done. An engine that stays away is told once.
+async fn reconcile(manager: &Arc<Manager>, answered: bool) -> bool {
     match manager.reconcile().await {
         Ok(done) => {
+            if !answered {
+                tracing::info!("the engine answers again");
+            }
             if done.adopted + done.ended > 0 {
                 tracing::info!("{} sessions are gone on with, {} were ended", done.adopted, done.ended);
             }
             for problem in done.problems {
                 tracing::warn!("{problem}");
             }
+            true
         }
-        Err(error) => tracing::warn!("what runs cannot be compared with the store: {}", chain(&error)),
+        Err(error) => {
+            if answered {
+                tracing::warn!("what runs cannot be compared with the store: {}", chain(&error));
+            }
+            false
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use supervisor::session::event::SessionEvent;
 use tempfile::TempDir;
 
+use crate::dockerd::Dockerd;
 use crate::engine::{self, Kind, Podman};
 use crate::host::unique;
 use crate::run::Builder;
@@ -33,6 +34,8 @@ pub struct Home {
     root: TempDir,
     keeps_ipc: bool,
     podman: Option<Podman>,
+    /// The address of an engine of the test's own.
+    own: Option<String>,
 }
 
 /// What a short-lived command said.
@@ -74,9 +77,19 @@ impl Home {
         })
     }
 
-    /// The engine's address, if it is not Docker's.
-    fn address(&self) -> Option<&'static str> {
-        self.podman.map(Podman::address)
+    /// A fresh one whose sessions run on an engine of the test's own.
+    ///
+    /// # Panics
+    /// If no temporary directory can be made.
+    pub fn on(engine: &Dockerd) -> Self {
+        let mut home = Self::without_engine();
+        home.own = Some(engine.address());
+        home
+    }
+
+    /// The engine's address, if it is not the machine's Docker.
+    fn address(&self) -> Option<&str> {
+        self.own.as_deref().or(self.podman.map(Podman::address))
     }
 
     /// The copy of aigo for another user.
@@ -90,7 +103,7 @@ impl Home {
     /// If no temporary directory can be made.
     pub fn without_engine() -> Self {
         let root = tempfile::Builder::new().prefix("aigo-test-").tempdir().expect("a temporary directory");
-        let home = Self { root, keeps_ipc: false, podman: None };
+        let home = Self { root, keeps_ipc: false, podman: None, own: None };
         fs::create_dir(home.workspace()).expect("a fresh workspace");
         // Anybody may pass, as in a home folder: agents run as the workspace's owner.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -176,6 +189,9 @@ impl Home {
         command.args(arguments).env("AIGO_DATA_DIR", self.data()).stdin(Stdio::null());
         for name in FOREIGN.iter().filter(|name| **name != "AIGO_DATA_DIR") {
             command.env_remove(name);
+        }
+        if let Some(address) = &self.own {
+            command.env("DOCKER_HOST", address);
         }
         match self.podman {
             None => {}

@@ -22,6 +22,7 @@
 //! | [`service`] | `aigo serve` as a child process, its death, its API |
 //! | [`http`] | the client for it |
 //! | [`engine`] | the engine as others see it, through its command line |
+//! | [`dockerd`] | a Docker engine of the test's own, to be stopped and killed |
 //! | [`host`] | processes of the host, waiting |
 //! | [`upstream`] | a model API on this host that answers as a test says |
 //! | [`wire`] | a socket between aigo and the engine that can be cut |
@@ -29,6 +30,7 @@
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
 pub mod binary;
+pub mod dockerd;
 pub mod engine;
 pub mod expect;
 pub mod home;
@@ -42,6 +44,7 @@ pub mod terminal;
 pub mod upstream;
 pub mod wire;
 
+pub use dockerd::Dockerd;
 pub use expect::Expect;
 pub use home::Home;
 pub use http::Request;

@@ -264,6 +264,9 @@ pub struct ExitInfo {
     /// As in [`ContainerInfo::error`].
     pub error: String,
     pub finished_at: Option<Timestamp>,
+    /// It ended while the engine was away, or soon after: an engine that stops ends what runs, and one that starts anew
+    /// what it finds.
+    pub engine_was_away: bool,
 }
 
 /// A line of a listing.

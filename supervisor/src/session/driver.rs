@@ -81,6 +81,10 @@ pub struct Driver {
 /// Events that are fed to the machine at once when a session is taken over.
 const REPLAY: usize = 500;
 
+/// How long an engine is watched that has stopped a container by itself: one that shuts down has said so by then.
+const ENGINE_GOES: Duration = Duration::from_secs(5);
+const ENGINE_LOOK: Duration = Duration::from_millis(250);
+
 impl Driver {
     /// A driver for a session that is being brought up.
     pub fn new(
@@ -370,8 +374,10 @@ impl Driver {
             outcome => {
                 let exit = outcome.ok();
                 let facts = self.vitals.exit_facts(exit.as_ref(), end, self.ipc.path());
-                // An engine that shuts down stops its containers first: then the engine is what was lost.
-                if facts::stopped_from_outside(&facts) && self.engine.detect().await.is_err_and(|e| e.engine_away()) {
+                // An engine that shuts down stops its containers first, one that starts anew ends those of its predecessor:
+                // then the engine is what was lost.
+                let unseen = exit.is_some_and(|exit| exit.engine_was_away) && !self.machine.was_asked_to_end();
+                if facts::stopped_from_outside(&facts) && (unseen || self.engine_goes().await) {
                     self.step(Input::EngineLost("the engine was stopped while the session ran")).await?;
                 } else {
                     self.step(Input::Exited(&facts)).await?;
@@ -379,6 +385,22 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Whether the engine goes away now. One that shuts down still answers while it stops its containers.
+    async fn engine_goes(&self) -> bool {
+        let until = Instant::now() + ENGINE_GOES;
+        // Who asked us for the end need not wait: it is the reason.
+        let wait = !self.machine.was_asked_to_end();
+        loop {
+            if self.engine.detect().await.is_err_and(|error| error.engine_away()) {
+                return true;
+            }
+            if !wait || Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(ENGINE_LOOK).await;
+        }
     }
 
     async fn on_notice(&mut self, notice: Notice) -> Result<(), StoreError> {

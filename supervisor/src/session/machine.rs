@@ -167,6 +167,23 @@ impl Machine {
         self.status
     }
 
+    /// Whether this side wants the end, not only waits for it: a person, a deadline, or what broke.
+    pub fn was_asked_to_end(&self) -> bool {
+        match &self.intent {
+            None => false,
+            Some(Intent::Drain) => matches!(self.stage, Some(Stage::Term { .. } | Stage::Kill { .. })),
+            Some(
+                Intent::Close(_)
+                | Intent::Wall
+                | Intent::Idle
+                | Intent::Cancel(_)
+                | Intent::NotReady
+                | Intent::Silent
+                | Intent::Broken(_),
+            ) => true,
+        }
+    }
+
     /// New messages are taken: not after `_close`.
     pub fn takes_input(&self) -> bool {
         let closing = match self.stage {

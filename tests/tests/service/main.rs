@@ -7,6 +7,7 @@
 
 mod api;
 mod crashes;
+mod engine;
 mod hostile;
 mod killed;
 mod support;

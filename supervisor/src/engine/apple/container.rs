@@ -199,7 +199,13 @@ pub(super) async fn wait(engine: &AppleEngine, id: &ContainerId) -> Result<ExitI
         && let Ok(told) = end.wait_for(Option::is_some).await
         && let Some(End { code: Some(code), at }) = *told
     {
-        return Ok(ExitInfo { code, oom_killed: false, error: String::new(), finished_at: Some(at) });
+        return Ok(ExitInfo {
+            code,
+            oom_killed: false,
+            error: String::new(),
+            finished_at: Some(at),
+            engine_was_away: false,
+        });
     }
     // Started by somebody else, or the run was killed: the end can be seen, but its code cannot.
     let mut failures = 0;

@@ -9,7 +9,7 @@
 //!        └── pause ◄──┘   (at most RETRIES times without an answer in between)
 //! ```
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::errors::Error;
 use bollard::query_parameters::WaitContainerOptionsBuilder;
@@ -25,14 +25,23 @@ use crate::engine::{ContainerId, ContainerInfo, ContainerPhase, EngineError, Exi
 const RETRIES: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What a container that an engine found when it started anew may take to be ended by it: Docker stops it first, and may
+/// answer meanwhile as if it still ran.
+const BACK: Duration = Duration::from_secs(30);
+
 pub(super) async fn wait(wire: &Wire, id: &ContainerId) -> Result<ExitInfo, EngineError> {
     let mut failures = 0;
+    let mut away: Option<Instant> = None;
     loop {
         let broken = match told(wire, id).await {
-            Ok(code) => return Ok(details(wire, id, code).await),
+            Ok(code) => {
+                let engine_was_away = away.is_some_and(|at| at.elapsed() < BACK);
+                return Ok(ExitInfo { engine_was_away, ..details(wire, id, code).await });
+            }
             Err(error) if error.engine_away() => error,
             Err(error) => return Err(error),
         };
+        away = Some(Instant::now());
         match inspect(wire, id).await {
             Ok(info) => {
                 if let Some(end) = ended(&info) {
@@ -41,6 +50,7 @@ pub(super) async fn wait(wire: &Wire, id: &ContainerId) -> Result<ExitInfo, Engi
                 failures = 0;
             }
             Err(error) if error.engine_away() => {
+                away = Some(Instant::now());
                 failures += 1;
                 if failures > RETRIES {
                     return Err(broken);
@@ -70,14 +80,21 @@ async fn told(wire: &Wire, id: &ContainerId) -> Result<i32, EngineError> {
 /// away just now, the code is still the container's.
 async fn details(wire: &Wire, id: &ContainerId, code: i32) -> ExitInfo {
     match inspect(wire, id).await {
-        Ok(info) => ExitInfo { code, oom_killed: info.oom_killed, error: info.error, finished_at: info.finished_at },
+        Ok(info) => ExitInfo {
+            code,
+            oom_killed: info.oom_killed,
+            error: info.error,
+            finished_at: info.finished_at,
+            engine_was_away: false,
+        },
         Err(error) => {
             tracing::debug!("container {id} ended with code {code}, and nothing more is known: {error}");
-            ExitInfo { code, oom_killed: false, error: String::new(), finished_at: None }
+            ExitInfo { code, oom_killed: false, error: String::new(), finished_at: None, engine_was_away: false }
         }
     }
 }
 
+/// Of a container that ended while nobody could tell.
 fn ended(info: &ContainerInfo) -> Option<ExitInfo> {
     match info.phase {
         ContainerPhase::Exited => Some(ExitInfo {
@@ -85,6 +102,7 @@ fn ended(info: &ContainerInfo) -> Option<ExitInfo> {
             oom_killed: info.oom_killed,
             error: info.error.clone(),
             finished_at: info.finished_at,
+            engine_was_away: true,
         }),
         ContainerPhase::Created | ContainerPhase::Running | ContainerPhase::Paused => None,
     }

@@ -80,6 +80,7 @@ impl FakeContainer {
             oom_killed: self.oom_killed,
             error: String::new(),
             finished_at: self.finished_at,
+            engine_was_away: false,
         })
     }
 

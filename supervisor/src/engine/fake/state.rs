@@ -86,7 +86,13 @@ impl Shared {
                     let container = state.find(&id.0)?;
                     if !container.phase.is_live() {
                         // As Docker: what was never started is not running, and its code reads 0.
-                        let never = ExitInfo { code: 0, oom_killed: false, error: String::new(), finished_at: None };
+                        let never = ExitInfo {
+                            code: 0,
+                            oom_killed: false,
+                            error: String::new(),
+                            finished_at: None,
+                            engine_was_away: false,
+                        };
                         return Ok(container.exit().unwrap_or(never));
                     }
                 }

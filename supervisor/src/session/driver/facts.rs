@@ -181,7 +181,13 @@ mod tests {
 
     #[test]
     fn an_engine_that_knows_of_a_kill_is_believed() {
-        let info = |oom_killed| ExitInfo { code: 1, oom_killed, error: String::new(), finished_at: None };
+        let info = |oom_killed| ExitInfo {
+            code: 1,
+            oom_killed,
+            error: String::new(),
+            finished_at: None,
+            engine_was_away: false,
+        };
         let facts =
             |vitals: &Vitals, oom| vitals.exit_facts(Some(&info(oom)), Instant::now(), Path::new("/")).out_of_memory;
         let without = Vitals::new(None);
