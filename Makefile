@@ -10,6 +10,7 @@ SHELL := /bin/bash
 IMAGE ?= aigo-agent-runner:latest
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
+SOAK_SESSIONS ?= 2000
 TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TARGET_ENV := CARGO_TARGET_$(shell echo $(TARGET) | tr 'a-z-' 'A-Z_')_RUSTFLAGS
@@ -46,6 +47,10 @@ image: engine $(TARGET_DIR)/debug/aigo runner ## Build the agent image, with an 
 bench: image ## Measure, and print the table of docs/benchmarks.md
 	cargo build --release --locked -p supervisor
 	@AIGO=$(TARGET_DIR)/release/aigo RUNNER=$(RUNNER) IMAGE=$(IMAGE) tests/bench/bench.sh
+
+.PHONY: soak
+soak: image ## Run SOAK_SESSIONS (2000) short sessions in one service: nothing may leak, or slow down
+	AIGO_SOAK_SESSIONS=$(SOAK_SESSIONS) cargo test --locked -p tests --test service -- --nocapture soak::
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser of bytes from containers, FUZZ_SECONDS each

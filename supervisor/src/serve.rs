@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod builds;
+pub mod descriptors;
 pub mod engine;
 pub mod listen;
 pub mod lock;

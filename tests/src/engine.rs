@@ -1,5 +1,6 @@
 //! The engine as others see it: through the `docker` command line, not through the code that is tested.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
 use supervisor::plan::LABEL_INSTANCE;
@@ -160,6 +161,16 @@ pub fn objects_at(address: Option<&str>, kind: Kind, instance: &str) -> Vec<Stri
     let filter = format!("label={LABEL_INSTANCE}={instance}");
     let listed = docker_at(address, &[kind.list(), &["--filter", &filter]].concat()).unwrap_or_default();
     listed.lines().map(str::to_owned).collect()
+}
+
+/// The volumes of the default engine that it made without being told a name, for whatever container: the label is its own
+/// (Docker 23 and later).
+///
+/// # Panics
+/// If the engine does not tell.
+pub fn anonymous_volumes() -> BTreeSet<String> {
+    let listed = docker(&["volume", "ls", "--quiet", "--filter", "label=com.docker.volume.anonymous"]);
+    listed.expect("a list of volumes").lines().map(str::to_owned).collect()
 }
 
 /// Removes it.

@@ -23,6 +23,7 @@
 //! | [`http`] | the client for it |
 //! | [`engine`] | the engine as others see it, through its command line |
 //! | [`dockerd`] | a Docker engine of the test's own, to be stopped and killed |
+//! | [`held`] | what a service and its sessions hold, to be compared |
 //! | [`host`] | processes of the host, waiting |
 //! | [`upstream`] | a model API on this host that answers as a test says |
 //! | [`wire`] | a socket between aigo and the engine that can be cut |
@@ -33,6 +34,7 @@ pub mod binary;
 pub mod dockerd;
 pub mod engine;
 pub mod expect;
+pub mod held;
 pub mod home;
 pub mod host;
 pub mod http;

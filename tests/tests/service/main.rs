@@ -10,4 +10,5 @@ mod crashes;
 mod engine;
 mod hostile;
 mod killed;
+mod soak;
 mod support;

@@ -18,6 +18,7 @@ use crate::config::{Config, Flag, Loaded, Places};
 use crate::dirs::DataDir;
 use crate::engine::docker::HostEnv;
 use crate::notify;
+use crate::serve::descriptors;
 use crate::serve::engine::EngineSlot;
 use crate::serve::manager::Manager;
 use crate::serve::{Daemon, Options};
@@ -34,6 +35,9 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
     let source = Source { places, file: args.config.file.clone(), flags: flags(global, args)? };
     let config = source.load()?.config;
     let log = ServiceLog::start(&config.log).map_err(CliError::environment)?;
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!("the limit on open files stays as it is ({error}): many sessions at once may need more");
+    }
     let token = config.token_file.as_deref().map(read_token).transpose()?.map(Arc::new);
     let dirs = DataDir::open(Some(&config.data_dir), |_| None).map_err(CliError::environment)?;
     let store = Store::open(&dirs.database()).map_err(CliError::environment)?;
