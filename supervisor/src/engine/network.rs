@@ -129,15 +129,23 @@ impl FromStr for Ipv4Net {
 const RANGES: [(Ipv4Addr, u8); 3] =
     [(Ipv4Addr::new(10, 201, 0, 0), 16), (Ipv4Addr::new(172, 30, 0, 0), 15), (Ipv4Addr::new(10, 202, 0, 0), 15)];
 
-/// Private /24 subnets that overlap none of `taken`, in a fixed order.
-pub fn free_subnets(taken: &[Ipv4Net]) -> impl Iterator<Item = Ipv4Net> + '_ {
+/// Private /24 subnets that overlap none of `taken`, range by range, each from a place in it that follows from `name`: those
+/// who look at the same time do not all try the same one first.
+pub fn free_subnets<'a>(taken: &'a [Ipv4Net], name: &str) -> impl Iterator<Item = Ipv4Net> + 'a {
+    let start = place_of(name);
     RANGES
         .into_iter()
-        .flat_map(|(first, prefix)| {
+        .flat_map(move |(first, prefix)| {
             let count = 1u32 << (24 - prefix);
-            (0..count).map(move |index| Ipv4Net { first: u32::from(first) + (index << 8), prefix: 24 })
+            let nth = move |index: u32| u32::from(first) + ((start.wrapping_add(index) % count) << 8);
+            (0..count).map(move |index| Ipv4Net { first: nth(index), prefix: 24 })
         })
         .filter(|candidate| !taken.iter().any(|other| other.overlaps(*candidate)))
+}
+
+/// A number for a name, by FNV-1a: any that spreads would do.
+fn place_of(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The destinations in the text of `/proc/net/route` (proc(5): addresses are hexadecimal in the machine's byte order),
@@ -180,11 +188,26 @@ mod tests {
 
     #[test]
     fn a_free_subnet_avoids_what_is_taken() {
-        assert_eq!(free_subnets(&[]).next(), Some(net("10.201.0.0/24")));
-        assert_eq!(free_subnets(&[net("10.0.0.0/8")]).next(), Some(net("172.30.0.0/24")));
-        assert_eq!(free_subnets(&[net("10.201.0.0/23")]).next(), Some(net("10.201.2.0/24")));
-        assert_eq!(free_subnets(&[net("0.0.0.0/0")]).next(), None);
-        assert_eq!(free_subnets(&[]).count(), 256 + 512 + 512);
+        let first = |taken: &[Ipv4Net]| free_subnets(taken, "n").next();
+        let within = |range: &str, taken: &[Ipv4Net]| first(taken).is_some_and(|found| net(range).overlaps(found));
+        assert!(within("10.201.0.0/16", &[]));
+        assert!(within("172.30.0.0/15", &[net("10.0.0.0/8")]));
+        assert!(within("10.201.128.0/17", &[net("10.201.0.0/17")]));
+        assert!(within("10.201.0.0/17", &[net("10.201.128.0/17")]));
+        assert_eq!(first(&[net("0.0.0.0/0")]), None);
+        let all: std::collections::BTreeSet<u32> = free_subnets(&[], "n").map(|net| net.first).collect();
+        assert_eq!(all.len(), 256 + 512 + 512);
+    }
+
+    /// Forty launches have seen the same subnets taken; each takes the first of its own that nobody has taken meanwhile.
+    #[test]
+    fn those_who_look_at_once_find_one_within_a_few_tries() {
+        let mut taken = std::collections::BTreeSet::new();
+        for session in 0..40 {
+            let mut tries = free_subnets(&[], &format!("aigo-{session:012x}"));
+            let place = tries.position(|candidate| taken.insert(candidate.first));
+            assert!(place.is_some_and(|place| place < 8), "session {session}: {place:?}");
+        }
     }
 
     #[cfg(target_endian = "little")]

@@ -47,6 +47,8 @@ use crate::store::{Outcome, Store, StoreError};
 /// How long the driver sleeps at most: the safety net under every wake-up, and the pace of the memory samples and of the
 /// looks at the heartbeat.
 const PULSE: Duration = Duration::from_millis(500);
+/// The same while nothing happens: silent sessions are many, and what wakes the driver does so all the same.
+const CALM_PULSE: Duration = Duration::from_secs(2);
 
 /// Everything a driver works with from the start.
 #[derive(Debug)]
@@ -340,7 +342,8 @@ impl Driver {
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
         let deadline = self.machine.next_deadline().map(|at| self.started + at.saturating_sub(self.age));
-        [Some(now + PULSE), deadline, self.pace.due()].into_iter().flatten().min().unwrap_or(now)
+        let pulse = if self.pace.is_calm(now) { CALM_PULSE } else { PULSE };
+        [Some(now + pulse), deadline, self.pace.due()].into_iter().flatten().min().unwrap_or(now)
     }
 
     /// Whether the runner lives. What it may have written during our own absence was read before.

@@ -37,7 +37,7 @@ async fn create_in_free(wire: &Wire, spec: &NetworkSpec) -> Result<Network, Engi
         .await
         .map_err(|error| about.translate(&wire.endpoint, error))?;
     taken.extend(all.into_iter().filter_map(|network| subnet_of(network.ipam).map(|(subnet, _)| subnet)));
-    for subnet in free_subnets(&taken).take(SUBNET_TRIES) {
+    for subnet in free_subnets(&taken, &spec.name).take(SUBNET_TRIES) {
         match create_in(wire, spec, Some(subnet)).await {
             Err(EngineError::SubnetTaken { .. }) => {}
             other => return other,

@@ -190,7 +190,7 @@ impl State {
                 return Err(EngineError::SubnetTaken { message: format!("pool {subnet} overlaps with another one") });
             }
             Some(subnet) => subnet,
-            None => free_subnets(&taken).next().ok_or(EngineError::NoFreeSubnet)?,
+            None => free_subnets(&taken, &spec.name).next().ok_or(EngineError::NoFreeSubnet)?,
         };
         let network = Network {
             id: NetworkId(format!("{:064x}", self.next())),

@@ -16,6 +16,8 @@ const FIRST_GAP: Duration = Duration::from_millis(5);
 const LONGEST_GAP: Duration = Duration::from_millis(100);
 /// Looks that are further apart than this are no flood.
 const QUIET: Duration = Duration::from_millis(200);
+/// Nothing was found for so long: nothing happens in the session.
+const CALM: Duration = Duration::from_secs(5);
 
 /// When to look next.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(super) struct Pace {
     /// Looks in quick succession that found nothing.
     empty: u32,
     last: Option<Instant>,
+    /// The last look that brought something, or else the first look.
+    found: Option<Instant>,
     due: Option<Instant>,
     announced: bool,
 }
@@ -66,8 +70,16 @@ impl Pace {
         let quick = self.last.is_some_and(|last| now.duration_since(last) < QUIET);
         self.empty = if look.found || !quick { 0 } else { self.empty.saturating_add(1) };
         self.last = Some(now);
+        if look.found || self.found.is_none() {
+            self.found = Some(now);
+        }
         self.announced = false;
         self.due = look.again.map(|wait| now + wait);
+    }
+
+    /// Whether nothing has happened for some time.
+    pub(super) fn is_calm(&self, now: Instant) -> bool {
+        self.found.is_some_and(|found| now.duration_since(found) >= CALM)
     }
 
     fn gap(&self) -> Duration {
@@ -121,6 +133,17 @@ mod tests {
         now += MS(1);
         pace.announce(now);
         assert_eq!(pace.due(), Some(now));
+    }
+
+    #[test]
+    fn a_session_is_calm_some_seconds_after_its_last_word() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        assert!(!pace.is_calm(start + CALM), "nobody has looked yet");
+        pace.looked(start, Look::default());
+        assert!(!pace.is_calm(start) && pace.is_calm(start + CALM));
+        pace.looked(start + CALM, Look { found: true, again: None });
+        pace.looked(start + CALM + MS(1), Look::default());
+        assert!(!pace.is_calm(start + CALM + MS(1)) && pace.is_calm(start + CALM * 2));
     }
 
     #[test]
