@@ -55,6 +55,16 @@ async fn end(manager: &Arc<Manager>, id: &SessionId) {
     until(manager, id, Status::is_terminal).await;
 }
 
+/// Waits until all is let go, which is after the end is told.
+async fn idle(manager: &Manager) {
+    let seen = async {
+        while manager.count() > 0 || manager.running() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, seen).await.expect("something is never let go");
+}
+
 fn waiting(manager: &Manager) -> Vec<SessionId> {
     manager.in_line().into_iter().map(|waiting| waiting.ticket.id).collect()
 }
@@ -82,7 +92,8 @@ async fn who_is_too_many_waits_and_runs_in_order() {
             until(&manager, &ids[next], |status| status == Status::Running).await;
         }
     }
-    assert_eq!((waiting(&manager), manager.running()), (vec![], 0));
+    idle(&manager).await;
+    assert_eq!(waiting(&manager), vec![]);
     house.assert_nothing_left("after the queue").await;
 }
 
@@ -113,6 +124,7 @@ async fn those_who_waited_run_when_the_engine_answers() {
     let last = house.launcher.store.session(&runs).await.unwrap().unwrap();
     first.ask(&row, Request::Cancel { by: "a test".into() }).await.unwrap();
     end(&first, &runs).await;
+    idle(&first).await;
     let mut again = row;
     again.id = SessionId::random();
     house.launcher.store.insert_session(again.clone()).await.unwrap();
@@ -122,6 +134,7 @@ async fn those_who_waited_run_when_the_engine_answers() {
     assert!(last.request.is_some());
     second.reconcile().await.unwrap();
     end(&second, &again.id).await;
+    idle(&second).await;
     house.assert_nothing_left("after the second service").await;
 }
 
@@ -145,5 +158,6 @@ async fn an_agents_limits_hold_for_it() {
     });
     assert!(said, "{events:?}");
     end(&manager, &id).await;
+    idle(&manager).await;
     house.assert_nothing_left("after the agent").await;
 }
