@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{ContainerId, ContainerSpec, ExitInfo, Labels, SharedEngine};
+use super::{ContainerId, ContainerSpec, EngineError, ExitInfo, Labels, SharedEngine};
 
 mod images;
 mod life;
@@ -106,6 +106,9 @@ pub async fn run(engine: SharedEngine, image: &str) -> Vec<Outcome> {
         let cleaned = bench.clean().await.context("cleaning up after the check");
         let (acted, cannot_run) = match acted {
             Err(error) if error.is::<CannotRun>() => (Ok(()), Some(error.to_string())),
+            Err(error) if matches!(error.downcast_ref(), Some(EngineError::Unsupported { .. })) => {
+                (Ok(()), Some(error.to_string()))
+            }
             other => (other, None),
         };
         outcomes.push(Outcome { check, result: acted.and(cleaned), cannot_run, took: began.elapsed() });

@@ -1,7 +1,8 @@
 //! The contract between aigo and Apple's `container` command: which words it is given, and what its answers are taken for.
 //!
 //! The recordings are made by hand, from the command reference and the printed models of Apple Container 0.2 to 1.x; no run
-//! on macOS was made. `stand_in` plays them: words that are not recorded fail the test.
+//! on macOS was made. `stand_in` plays them: words that are not recorded fail the test. `suite` holds the adapter to the
+//! behaviours of every engine, on a stand-in with a state.
 
 #![expect(
     clippy::expect_used,
@@ -10,6 +11,7 @@
 )]
 
 mod stand_in;
+mod suite;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -14,6 +14,8 @@ use crate::engine::{
 
 /// How often a container that begins or ends on our word is looked at.
 const SETTLING_POLL: Duration = Duration::from_millis(100);
+/// Creating a container: the first of an image waits until that is unpacked to a disk, some GB.
+const CREATE: Duration = Duration::from_secs(600);
 /// How often in a row a service that does not answer is asked again about a container that is waited for: with [`POLL`]
 /// some 30 s, the time that its own restart takes.
 const RETRIES: u32 = 60;
@@ -76,7 +78,7 @@ pub(super) fn phase(engine: &AppleEngine, container: &Container) -> ContainerPha
 
 pub(super) async fn create(engine: &AppleEngine, wanted: &ContainerSpec) -> Result<Created, EngineError> {
     let what = "create container";
-    deadline::within(what, deadline::CREATE, async {
+    deadline::within(what, CREATE, async {
         if !is_name(&wanted.name) {
             return Err(EngineError::Refused { what, message: format!("{:?} is no name", wanted.name) });
         }
@@ -102,7 +104,7 @@ pub(super) async fn create(engine: &AppleEngine, wanted: &ContainerSpec) -> Resu
             network::look(engine, network).await?;
         }
         let spec::Arguments { words, warnings } = spec::arguments(wanted, &image, &engine.offers)?;
-        let answer = engine.cli.run(what, deadline::CREATE, &words).await?;
+        let answer = engine.cli.run(what, CREATE, &words).await?;
         if answer.is_good() {
             engine.lives.created(&id);
             Ok(Created { id, warnings })
