@@ -24,8 +24,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use ipc_protocol::clip::ClippedText;
 use ipc_protocol::event::{ClosingReason, EventKind, StepState, TurnOutcome};
-use ipc_protocol::limits::SILENCE;
+use ipc_protocol::limits::{MAX_SHORT_BYTES, SILENCE};
 
 pub use self::ending::{ExitFacts, Rise};
 pub use self::rules::{Ends, Graces, Rules};
@@ -33,8 +34,11 @@ pub use self::words::{Command, Effect, Input};
 use super::event::HostEvent;
 use super::status::{EndReason, Ending, Status};
 
-/// Tool calls that are watched at once; beyond it new ones are not counted as activity (a hostile journal).
-const MAX_TRACKED: usize = 4096;
+/// Tool calls that are watched at once, and bytes of an id of one; others are not counted as activity. Agents have a few
+/// calls in flight, with ids of some thirty letters; a hostile journal has what it likes, and each checkpoint holds all of
+/// them.
+const MAX_TRACKED: usize = 256;
+const MAX_TRACKED_ID: usize = 128;
 
 /// How long the engine may take to report the end of a container that was killed.
 const KILL_REPORT: Duration = Duration::from_secs(20);
@@ -160,6 +164,11 @@ impl Machine {
             Some(Stage::Term { .. }) => vec![Effect::Term],
             Some(Stage::Kill { .. }) => vec![Effect::Kill],
         }
+    }
+
+    /// The latest time at which it is known to have been.
+    pub fn lived_until(&self) -> At {
+        self.launched_at.unwrap_or_default().max(self.last_activity).max(self.last_heard)
     }
 
     /// Where it is in its life.
@@ -289,7 +298,7 @@ impl Machine {
         match event {
             EventKind::SetupStep { step, state: StepState::Failed, detail } => {
                 let name = serde_json::to_value(step).ok().and_then(|v| v.as_str().map(str::to_owned));
-                self.failed_step = Some((name.unwrap_or_default(), detail.clone().unwrap_or_default()));
+                self.failed_step = Some((name.unwrap_or_default(), short(detail.as_deref().unwrap_or_default())));
             }
             EventKind::RunnerStarted { .. } | EventKind::SetupStep { .. } | EventKind::AgentStarted { .. } => {}
             EventKind::Ready {} => {
@@ -306,7 +315,7 @@ impl Machine {
                 self.unanswered.remove(id);
             }
             EventKind::ToolCall { call_id, .. } => {
-                if self.tools.len() < MAX_TRACKED {
+                if self.tools.len() < MAX_TRACKED && call_id.len() <= MAX_TRACKED_ID {
                     self.tools.insert(call_id.clone());
                 }
             }
@@ -318,7 +327,7 @@ impl Machine {
                 self.interrupting = false;
                 self.cut_short |=
                     turn.outcome == TurnOutcome::Interrupted && matches!(self.intent, Some(Intent::Close(_)));
-                self.last_turn = Some((turn.outcome, turn.body.text.clone()));
+                self.last_turn = Some((turn.outcome, short(&turn.body.text)));
                 if turn.inputs.is_empty() && !turn.unsolicited {
                     // The agent did not say whom it answered: everything that it had taken by then.
                     let unaccepted = &self.unaccepted;
@@ -618,6 +627,11 @@ impl Machine {
     fn ladder_runs(&self) -> bool {
         matches!(self.stage, Some(Stage::Close { until: Some(_) } | Stage::Term { .. } | Stage::Kill { .. }))
     }
+}
+
+/// What is kept of a text of the container's: enough for the reason of an end.
+fn short(text: &str) -> String {
+    ClippedText::new(text, MAX_SHORT_BYTES).text
 }
 
 fn warning(code: &str, message: impl Into<String>) -> Effect {

@@ -1,4 +1,4 @@
-use ipc_protocol::clip::{ClippedText, ClippedValue};
+use ipc_protocol::clip::ClippedValue;
 use ipc_protocol::event::TurnFinished;
 use ipc_protocol::exit::RunnerExit;
 use proptest::prelude::*;
@@ -167,6 +167,29 @@ fn an_agent_that_has_saved_is_not_kept_waiting() {
     machine.step(S(600), Input::Tick);
     let effects = machine.step(S(605), Input::Runner(&turn(TurnOutcome::Success, &[NOTICE_ID])));
     assert!(effects.contains(&Effect::WriteClose), "{effects:?}");
+}
+
+#[test]
+fn what_is_kept_of_a_hostile_journal_is_little() {
+    let mut machine = ready(Ends::WhenTold);
+    for number in 0..5000 {
+        machine.step(S(2), Input::Runner(&tool_call(&format!("{number}"))));
+        machine.step(S(2), Input::Runner(&tool_call(&format!("{number}{}", "x".repeat(1 << 10)))));
+    }
+    let long = "y".repeat(1 << 20);
+    let failed = EventKind::SetupStep {
+        step: ipc_protocol::event::SetupStep::Home,
+        state: StepState::Failed,
+        detail: Some(long.clone()),
+    };
+    machine.step(S(2), Input::Runner(&failed));
+    let finished = TurnFinished { body: ClippedText::new(long, usize::MAX), ..TurnFinished::default() };
+    machine.step(S(2), Input::Runner(&tool_call("last")));
+    let kept = serde_json::to_string(&machine).unwrap();
+    assert!(kept.len() < 64 << 10, "{} bytes", kept.len());
+    machine.step(S(2), Input::Runner(&EventKind::TurnFinished(finished)));
+    let kept = serde_json::to_string(&machine).unwrap();
+    assert!(kept.len() < 16 << 10, "{} bytes", kept.len());
 }
 
 #[test]
