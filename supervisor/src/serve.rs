@@ -41,6 +41,8 @@ use crate::store::StoreError;
 
 /// How long running requests may take to end when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long sessions that are just being brought up may take after that until another daemon can go on with them.
+const RISING: Duration = Duration::from_secs(30);
 
 /// How often the store is compared with the engine.
 const RECONCILE: Duration = Duration::from_secs(60);
@@ -127,9 +129,9 @@ impl Daemon {
         let stopping = CancellationToken::new();
         let manager = Arc::new(manager);
         let builds = Builds::new(manager.engine.clone(), manager.dirs.clone(), stopping.clone());
-        let api = Api::new(Arc::clone(&manager), Arc::new(builds), stopping.clone());
-        let router = api::router(api, Guard { token: options.token.clone() });
         let tasks = TaskTracker::new();
+        let api = Api::new(Arc::clone(&manager), Arc::new(builds), stopping.clone(), tasks.clone());
+        let router = api::router(api, Guard { token: options.token.clone() });
         // Before anybody is let in: who asks for a session finds it owned, and its place in the queue.
         manager.restore().await?;
         let answers = reconcile(&manager, true).await;
@@ -146,13 +148,19 @@ impl Daemon {
         Ok(Self { address, manager, stopping, tasks, _socket: socket, _lock: lock })
     }
 
-    /// Stops to listen and lets running requests end; sessions run on and are found by the next daemon. Returns how many
-    /// they are.
+    /// Stops to listen, lets running requests end and sessions come up; those run on and are found by the next daemon.
+    /// Returns how many they are.
     pub async fn stop(self) -> usize {
+        self.manager.start_nobody();
         self.stopping.cancel();
         self.tasks.close();
         if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
             tracing::warn!("{} connections did not end within {DRAIN:?}", self.tasks.len());
+        }
+        if tokio::time::timeout(RISING, self.manager.all_up()).await.is_err() {
+            tracing::warn!(
+                "some sessions were not brought up within {RISING:?}; they end, and are to be started again"
+            );
         }
         self.manager.count()
     }

@@ -257,6 +257,16 @@ impl Queue {
         self.lines.get(agent).map_or((0, 0), |line| (line.running, line.waiting.len()))
     }
 
+    /// Those who count as running.
+    pub fn running_ids(&self) -> impl Iterator<Item = &SessionId> {
+        self.places.iter().filter_map(|(id, place)| matches!(place, Place::Running(_)).then_some(id))
+    }
+
+    /// The agents of which somebody runs or waits.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentName> {
+        self.lines.keys()
+    }
+
     /// The limits that hold for an agent.
     #[must_use]
     pub fn limits(&self, agent: &AgentName) -> AgentLimits {

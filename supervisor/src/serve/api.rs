@@ -21,11 +21,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware;
-use axum::response::IntoResponse;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,6 +41,8 @@ use problem::Problem;
 pub const PREFIX: &str = "/api/v1/container";
 /// Event streams at once: each holds a connection and a task.
 const STREAMS: usize = 512;
+/// Runs of the doctor at once: each starts containers.
+const DOCTORS: usize = 1;
 
 /// What handlers work with.
 #[derive(Clone, Debug)]
@@ -46,16 +50,19 @@ pub struct Api {
     manager: Arc<Manager>,
     builds: Arc<Builds>,
     streams: Arc<Semaphore>,
+    doctors: Arc<Semaphore>,
     started: Instant,
     /// Cancelled when the daemon stops: streams end then.
     stopping: CancellationToken,
+    /// Requests that are carried out to their end.
+    tasks: TaskTracker,
 }
 
 impl Api {
     /// An API over a manager's sessions.
-    pub fn new(manager: Arc<Manager>, builds: Arc<Builds>, stopping: CancellationToken) -> Self {
-        let streams = Arc::new(Semaphore::new(STREAMS));
-        Self { manager, builds, streams, started: Instant::now(), stopping }
+    pub fn new(manager: Arc<Manager>, builds: Arc<Builds>, stopping: CancellationToken, tasks: TaskTracker) -> Self {
+        let (streams, doctors) = (Arc::new(Semaphore::new(STREAMS)), Arc::new(Semaphore::new(DOCTORS)));
+        Self { manager, builds, streams, doctors, started: Instant::now(), stopping, tasks }
     }
 
     /// The right to one event stream, for as long as it is held.
@@ -128,8 +135,19 @@ pub fn router(api: Api, guard: Guard) -> Router {
     router
         .fallback(nothing_there)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(api)
+        .with_state(api.clone())
+        .layer(middleware::from_fn_with_state(api, carry_out))
         .layer(middleware::from_fn_with_state(guard, guard::check))
+}
+
+/// What changes something is carried out to its end and written into the audit log, also if its client leaves in between:
+/// hyper drops a request whose connection has gone.
+async fn carry_out(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let done = api.tasks.spawn(next.run(request)).await;
+    done.unwrap_or_else(|_| Problem::internal("the request failed; the service's log says why").into_response())
 }
 
 async fn nothing_there(uri: Uri) -> impl IntoResponse {

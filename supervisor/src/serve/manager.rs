@@ -6,9 +6,11 @@ mod waiting;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::engine::EngineSlot;
@@ -19,13 +21,13 @@ use crate::dirs::DataDir;
 use crate::door::{Asking, Door, Refused};
 use crate::engine::{EngineError, EngineInfo};
 use crate::error_chain::chain;
-use crate::request::SessionRequest;
 use crate::request::wire::NewSession;
+use crate::request::{ModelSource, SessionRequest};
 use crate::session::SessionId;
 use crate::session::control::{Answer, ControlError, Request, ask};
 use crate::session::launch::{AdoptError, Adopted, LaunchError, Launcher, Remote, Session};
 use crate::session::recover;
-use crate::session::status::Status;
+use crate::session::status::{EndReason, Ending, Status};
 use crate::store::{Decision, NewAudit, SessionFilter, SessionRow, Store, StoreError};
 
 pub(crate) use desk::MEASURE;
@@ -34,6 +36,11 @@ pub use waiting::InLine;
 
 use desk::Desk;
 use waiting::Offer;
+
+/// How long folders and files of a request may take to be looked at.
+const JUDGING: Duration = Duration::from_secs(30);
+/// Requests that are looked at at once: one on a file system that hangs keeps a thread, and there is a bound to threads.
+const JUDGED_AT_ONCE: usize = 64;
 
 /// Sessions that are taken over at once: each asks the engine a few things.
 const ADOPTED_AT_ONCE: usize = 16;
@@ -54,13 +61,31 @@ pub struct Manager {
     desk: Mutex<Desk>,
     /// Held from an offer until the row of who waits is written: nobody is launched, ended or missed in between.
     gate: tokio::sync::Mutex<()>,
+    /// Held while an agent's cgroup is made for somebody, or those of nobody are removed.
+    groups: tokio::sync::Mutex<()>,
+    judging: Arc<Semaphore>,
     tasks: TaskTracker,
+    /// Those whose turn has come, until they are brought up.
+    turns: TaskTracker,
+    /// The daemon ends: nobody is started any more.
+    stopping: CancellationToken,
 }
 
 #[derive(Clone, Debug)]
 struct Live {
     remote: Remote,
     latest: watch::Receiver<u64>,
+    up: CancellationToken,
+}
+
+/// What became of a session that nobody owned.
+enum Found {
+    /// It is ours now.
+    Ours,
+    /// It was ended.
+    Ended,
+    /// Somebody owns it after all.
+    Owned,
 }
 
 /// Why a session was not started.
@@ -69,6 +94,15 @@ pub enum StartError {
     /// It was judged.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// It cannot be judged.
+    #[error(
+        "the folders and files of the request could not be looked at within {JUDGING:?}: does their file system hang, or is \
+         a file a pipe?"
+    )]
+    Hangs,
+    /// Too many others cannot be.
+    #[error("{JUDGED_AT_ONCE} other requests have been looked at for {JUDGING:?}; try again")]
+    Judging,
     /// The engine does not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -119,8 +153,36 @@ impl Manager {
     pub fn new(store: Store, dirs: DataDir, instance: Arc<str>, engine: EngineSlot, config: Config) -> Self {
         let desk = Mutex::new(Desk::new(&config));
         let config = RwLock::new(Arc::new(config));
-        let (live, gate, tasks) = (Mutex::default(), tokio::sync::Mutex::default(), TaskTracker::new());
-        Self { store, dirs, instance, engine, config, live, desk, gate, tasks }
+        Self {
+            store,
+            dirs,
+            instance,
+            engine,
+            config,
+            live: Mutex::default(),
+            desk,
+            gate: tokio::sync::Mutex::default(),
+            groups: tokio::sync::Mutex::default(),
+            judging: Arc::new(Semaphore::new(JUDGED_AT_ONCE)),
+            tasks: TaskTracker::new(),
+            turns: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// Starts nobody any more. Those who wait stay in the queue: the next daemon starts them.
+    pub fn start_nobody(&self) {
+        self.stopping.cancel();
+        self.turns.close();
+    }
+
+    /// Waits until whoever is being brought up has come so far that another daemon can go on with it.
+    pub async fn all_up(&self) {
+        self.turns.wait().await;
+        let rising: Vec<CancellationToken> = self.lock().values().map(|live| live.up.clone()).collect();
+        for up in rising {
+            up.cancelled().await;
+        }
     }
 
     /// The configuration that holds now.
@@ -194,6 +256,9 @@ impl Manager {
         request: SessionRequest,
         cpus_were_named: bool,
     ) -> Result<SessionId, StartError> {
+        if self.stopping.is_cancelled() {
+            return Err(StartError::Stopping("try again when it is back".to_owned()));
+        }
         // What can be told without the engine is told first.
         let asking = self.ask_door(request).await?;
         let (launcher, info) = self.launcher().await?;
@@ -202,8 +267,14 @@ impl Manager {
     }
 
     async fn ask_door(&self, request: SessionRequest) -> Result<Asking, StartError> {
+        let place = tokio::time::timeout(JUDGING, Arc::clone(&self.judging).acquire_owned()).await;
+        let place = place.ok().and_then(Result::ok).ok_or(StartError::Judging)?;
         let door = self.door();
-        let asking = tokio::task::spawn_blocking(move || door.ask(request)).await;
+        let asking = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            door.ask(request)
+        });
+        let asking = tokio::time::timeout(JUDGING, asking).await.map_err(|_| StartError::Hangs)?;
         Ok(asking.map_err(|error| StartError::Stopping(error.to_string()))??)
     }
 
@@ -239,18 +310,20 @@ impl Manager {
                 && self.latest(&row.id).is_none()
         });
         let adopting = ours.map(|row| self.adopt(&launcher, row));
-        let adopted: Vec<Result<bool, String>> =
+        let adopted: Vec<Result<Found, String>> =
             stream::iter(adopting).buffer_unordered(ADOPTED_AT_ONCE).collect().await;
         let mut reconciled = Reconciled::default();
         for outcome in adopted {
             match outcome {
-                Ok(ours) => reconciled.adopted += usize::from(ours),
+                Ok(Found::Ours) => reconciled.adopted += 1,
+                Ok(Found::Ended) => reconciled.ended += 1,
+                Ok(Found::Owned) => {}
                 Err(problem) => reconciled.problems.push(problem),
             }
         }
         if recover::is_due(&launcher).await? {
             let swept = recover::sweep(&launcher).await;
-            reconciled.ended = swept.sessions.len();
+            reconciled.ended += swept.sessions.len();
             reconciled.problems.extend(swept.problems);
         }
         self.drop_ended().await?;
@@ -267,45 +340,58 @@ impl Manager {
         new.into_request(&config.session, config.proxy.port).ok()
     }
 
-    /// Whether the session is ours now.
-    async fn adopt(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Result<bool, String> {
+    async fn adopt(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Result<Found, String> {
         let id = row.id.clone();
-        let Some(request) = self.request_of(&row) else {
-            // Of a newer aigo, or no longer what we wrote: nobody can go on with it.
-            return self.end(launcher, row).await.map(|()| false);
+        let Some(mut request) = self.request_of(&row) else {
+            let detail = "what was asked for cannot be read by this aigo, so that it cannot go on with the session; was \
+                          it started by a newer one?";
+            return self.end(launcher, row, Some(Ending::because(EndReason::Cancelled, detail))).await;
         };
+        let mut notes = Vec::new();
+        if matches!(request.model, ModelSource::Record(_)) {
+            request.model = ModelSource::Live;
+            notes.push("the recording has ended with the service that made it; the agent works on without".to_owned());
+        }
         let upstream = self.door().upstream(&request).unwrap_or_else(|error| {
-            tracing::error!("session {id}: its agent has no model any more: {}", chain(&error));
+            notes.push(format!("the agent has no model any more: {}", chain(&error)));
             None
         });
-        match launcher.adopt(&row, &request, upstream).await {
+        match launcher.adopt(&row, &request, upstream, notes).await {
             Ok(Adopted::Ours(session)) => {
                 self.keep(*session);
-                Ok(true)
+                Ok(Found::Ours)
             }
-            Ok(Adopted::Owned) => Ok(false),
+            Ok(Adopted::Owned) => Ok(Found::Owned),
+            Ok(Adopted::Over(ending)) => self.end(launcher, row, Some(ending)).await,
             // Its folder is gone, and with it all that could be gone on with.
             Err(AdoptError::Lock(_) | AdoptError::Begin(_)) if !self.dirs.session(&id).ipc().is_dir() => {
-                self.end(launcher, row).await.map(|()| false)
+                self.end(launcher, row, None).await
             }
             Err(error) => Err(format!("session {id}: {}", chain(&error))),
         }
     }
 
-    async fn end(self: &Arc<Self>, launcher: &Launcher, row: SessionRow) -> Result<(), String> {
+    /// Ends a session, for `why` if nobody has written down another reason.
+    async fn end(
+        self: &Arc<Self>,
+        launcher: &Launcher,
+        mut row: SessionRow,
+        why: Option<Ending>,
+    ) -> Result<Found, String> {
         let id = row.id.clone();
+        row.ending = row.ending.or(why);
         let swept = recover::end(launcher, row).await;
         if !swept.problems.is_empty() {
             return Err(swept.problems.join("; "));
         }
         self.left(&id);
-        Ok(())
+        Ok(Found::Ended)
     }
 
     /// Owns a session until its end.
     fn keep(self: &Arc<Self>, mut session: Session) {
         let id = session.id.clone();
-        let live = Live { remote: session.remote(), latest: session.latest.clone() };
+        let live = Live { remote: session.remote(), latest: session.latest.clone(), up: session.up.clone() };
         self.lock().insert(id.clone(), live);
         let manager = Arc::clone(self);
         self.tasks.spawn(async move {

@@ -186,7 +186,8 @@ pub async fn until_closed(stream: &mut UnixStream) {
     while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}
 }
 
-async fn pass_on(request: Request, pending: &mpsc::Sender<Pending>) -> Answer {
+/// Asks the driver behind `pending`.
+pub(super) async fn pass_on(request: Request, pending: &mpsc::Sender<Pending>) -> Answer {
     let seconds = ANSWER.as_secs();
     let (answer, result) = oneshot::channel();
     match pending.send_timeout(Pending { request, answer }, ANSWER).await {

@@ -15,17 +15,18 @@ use futures_util::FutureExt;
 use ipc_protocol::dir::Owner;
 use ipc_protocol::host::HostIpc;
 use nix::unistd::Uid;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::control::{Answer, HAS_ENDED, Pending, Request};
+use super::control::{Answer, Pending, Request};
 use super::driver::Driver;
 use super::event::{HostEvent, Summary};
 use super::lock::{self, Lock};
 use super::resources::Resources;
 use super::status::{EndReason, Ending};
-use super::{SessionId, control};
+use super::{SessionId, control, recover};
 use crate::agents::{AgentGroups, AgentLimits, AgentName, Placement};
 use crate::dirs::{DataDir, SessionDir};
 use crate::engine::{EngineIdentity, SharedEngine};
@@ -41,6 +42,10 @@ use crate::workspace::mountpoints::Held;
 /// How long the step of a launch that nobody wants any more may take to end; an engine that hangs is left to itself then,
 /// and the session in [`doubt`](super::doubt).
 const STEP_END: Duration = Duration::from_secs(5);
+/// How often a service tries to store a session's end, and the pause in between: ten minutes for somebody to make room on
+/// a full disk.
+const END_TRIES: u32 = 120;
+const END_AGAIN: Duration = Duration::from_secs(5);
 /// Wishes that may wait for the driver.
 pub(super) const COMMANDS: usize = 64;
 
@@ -66,6 +71,8 @@ pub struct Session {
     pub id: SessionId,
     /// The number of its last event: changes wake readers of the store.
     pub latest: watch::Receiver<u64>,
+    /// Cancelled when its container runs, or it has ended before: from then on another process can go on with it.
+    pub up: CancellationToken,
     commands: mpsc::Sender<Pending>,
     task: JoinHandle<Ending>,
 }
@@ -84,7 +91,10 @@ impl Session {
         commands: mpsc::Sender<Pending>,
         task: JoinHandle<Ending>,
     ) -> Self {
-        Self { id, latest, commands, task }
+        let up = CancellationToken::new();
+        // Its owner has brought it up, or does so.
+        up.cancel();
+        Self { id, latest, up, commands, task }
     }
 
     /// A way to ask for things while somebody else waits for the end.
@@ -103,13 +113,9 @@ impl Session {
 }
 
 impl Remote {
-    /// Asks for something; the driver's answer.
+    /// Asks for something; the driver's answer, or that it is too busy to give one in time.
     pub async fn ask(&self, request: Request) -> Answer {
-        let (answer, result) = oneshot::channel();
-        if self.commands.send(Pending { request, answer }).await.is_err() {
-            return Answer::refused(HAS_ENDED);
-        }
-        result.await.unwrap_or_else(|_| Answer::refused(HAS_ENDED))
+        control::pass_on(request, &self.commands).await
     }
 }
 
@@ -217,9 +223,11 @@ impl Launcher {
             true => upstream.kept_in(folder.replay()),
             false => upstream,
         });
-        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes };
+        let up = CancellationToken::new();
+        let rising = Some(up.clone().drop_guard());
+        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes, rising };
         let beginning = Beginning::Launch(Box::new(plan), upstream, account.hold.map(Box::new));
-        Ok(Session { id, latest: latest_seen, commands, task: life.spawn(beginning, listener) })
+        Ok(Session { id, latest: latest_seen, up, commands, task: life.spawn(beginning, listener) })
     }
 }
 
@@ -291,8 +299,6 @@ enum Beginning {
     Launch(Box<LaunchPlan>, Option<Upstream>, Option<Box<Hold>>),
     /// With a container that was another process's.
     Adopt(Box<provision::Provisioned>, mpsc::Receiver<Notice>),
-    /// At its end, which another process had come to.
-    Over(Ending),
 }
 
 /// The whole life, in one task.
@@ -302,6 +308,8 @@ struct Life {
     driver: Driver,
     resources: Resources,
     wishes: mpsc::Receiver<Pending>,
+    /// Held until the container runs.
+    rising: Option<DropGuard>,
 }
 
 /// What a life comes to before everything is let go.
@@ -328,12 +336,12 @@ impl Life {
 
     async fn live(mut self, beginning: Beginning) -> Ending {
         let worked = AssertUnwindSafe(self.work(beginning)).catch_unwind().await;
-        let Worked { ending, before, requests } = match worked {
-            Ok(Ok(worked)) => worked,
-            Ok(Err(error)) => Worked::only(store_failed(&error)),
+        let (Worked { ending, before, requests }, in_order) = match worked {
+            Ok(Ok(worked)) => (worked, true),
+            Ok(Err(error)) => (Worked::only(store_failed(&error)), false),
             Err(_) => {
                 let detail = "aigo itself failed while it drove the session; the message is on its standard error";
-                Worked::only(Ending::because(EndReason::RunnerLost, detail))
+                (Worked::only(Ending::because(EndReason::RunnerLost, detail)), false)
             }
         };
         let Self { launcher, id, mut driver, resources, .. } = self;
@@ -348,17 +356,39 @@ impl Life {
         let workspace = resources.workspace.clone();
         let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(requests);
         let mut released = resources.release(&launcher.engine, &launcher.store).await;
-        let problems = std::mem::take(&mut released.problems);
+        let mut problems = std::mem::take(&mut released.problems);
         let mut summary = driver.summary();
         summary.model_requests = summary.model_requests.saturating_add(requests.unwrap_or_default());
         summary.changes = compare(before, workspace).await;
         reach("end.before");
-        finish(&id, &mut driver, &ending, summary, problems).await;
-        reach("end.after");
-        for problem in released.forget().await {
-            tracing::warn!("session {id}: {problem}");
+        // A person who waits is not kept; a service may well live to see that there is room again.
+        let mut tries = if driver.survives() { END_TRIES } else { 1 };
+        let stored = loop {
+            let finished = async {
+                if !in_order {
+                    // What the driver had read, and could not store, is still in the session's folder.
+                    recover::last_words(&launcher.store, &id, &launcher.dirs.session(&id)).await?;
+                }
+                finish(&id, &mut driver, &ending, summary.clone(), std::mem::take(&mut problems)).await
+            };
+            match finished.await {
+                Ok(()) => break true,
+                Err(error) => tracing::error!("session {id}: its end could not be stored: {}", chain(&error)),
+            }
+            tries -= 1;
+            if tries == 0 {
+                // Its folder stays, and with it what nobody has heard yet: whoever looks next ends it.
+                break false;
+            }
+            tokio::time::sleep(END_AGAIN).await;
+        };
+        if stored {
+            reach("end.after");
+            for problem in released.forget().await {
+                tracing::warn!("session {id}: {problem}");
+            }
+            reach("folder.removed");
         }
-        reach("folder.removed");
         ending
     }
 
@@ -366,7 +396,6 @@ impl Life {
         match beginning {
             Beginning::Launch(plan, upstream, hold) => self.launch(&plan, upstream, hold.as_deref()).await,
             Beginning::Adopt(provisioned, notices) => self.drive(*provisioned, notices).await,
-            Beginning::Over(ending) => Ok(Worked::only(ending)),
         }
     }
 
@@ -375,6 +404,7 @@ impl Life {
         provisioned: provision::Provisioned,
         mut notices: mpsc::Receiver<Notice>,
     ) -> Result<Worked, StoreError> {
+        drop(self.rising.take());
         let provision::Provisioned { running, before } = provisioned;
         let ending = self.driver.run(&running, &mut self.wishes, &mut notices).await?;
         let requests = running.traffic.as_ref().map(|traffic| traffic.usage().requests);
@@ -482,17 +512,20 @@ async fn compare(before: Option<Look>, workspace: PathBuf) -> Option<crate::work
     Some(before.changes(&after))
 }
 
-async fn finish(id: &SessionId, driver: &mut Driver, ending: &Ending, summary: Summary, problems: Vec<String>) {
+async fn finish(
+    id: &SessionId,
+    driver: &mut Driver,
+    ending: &Ending,
+    summary: Summary,
+    problems: Vec<String>,
+) -> Result<(), StoreError> {
     let status = ending.reason.status();
     let outcome = Outcome { status, ending: Some(ending.clone()), summary: Some(summary.clone()) };
     for message in problems {
         tracing::warn!("session {id}: {message}");
         let _ = driver.tell(HostEvent::HostWarning { code: "left_behind".into(), message }).await;
     }
-    // If the store is gone there is nobody left to tell but the log.
-    if let Err(error) = driver.end(outcome, HostEvent::Ended { status, ending: ending.clone(), summary }).await {
-        tracing::error!("session {id}: its end could not be stored: {}", chain(&error));
-    }
+    driver.end(outcome, HostEvent::Ended { status, ending: ending.clone(), summary }).await
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
         swept.problems.extend(problems);
         return;
     }
-    let summary = match last_words(store, &row, &folder).await {
+    let summary = match last_words(store, &row.id, &folder).await {
         Ok(summary) => summary,
         Err(error) => {
             // What the agent said is only there: the next start tries again.
@@ -166,15 +166,16 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
 }
 
 /// Stores what nobody has heard yet. The session's figures as far as its events tell them.
-async fn last_words(store: &Store, row: &SessionRow, folder: &SessionDir) -> Result<Summary, StoreError> {
+pub(super) async fn last_words(store: &Store, id: &SessionId, folder: &SessionDir) -> Result<Summary, StoreError> {
     let mut figures = Figures::default();
-    figures.read(store, &row.id).await?;
+    figures.read(store, id).await?;
     // The last that its owner heard; what comes now is stored with the time of now.
     let heard = figures.last;
-    let said = drain::drain(store, &row.id, folder).await?;
-    figures.read(store, &row.id).await?;
+    let said = drain::drain(store, id, folder).await?;
+    figures.read(store, id).await?;
     let end = [heard, said].into_iter().flatten().max();
-    let lasted = end.map(|end| end.duration_since(row.created_at).as_millis());
+    let row = store.session(id).await?;
+    let lasted = end.zip(row).map(|(end, row)| end.duration_since(row.created_at).as_millis());
     // A clock that was set back makes it negative.
     figures.summary.duration_ms = lasted.and_then(|lasted| u64::try_from(lasted).ok()).unwrap_or_default();
     Ok(figures.summary)

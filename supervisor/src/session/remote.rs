@@ -94,10 +94,14 @@ impl Remote {
         let row = self.store.session(&self.id).await?;
         let last = self.store.last_event(&self.id).await?;
         self.latest.send_if_modified(|seen| std::mem::replace(seen, last) != last);
-        Ok(row.filter(|row| row.ended_at.is_some()).map(|row| {
-            row.ending.unwrap_or_else(|| Ending::because(EndReason::RunnerLost, "nobody wrote down why it ended"))
-        }))
+        // Only ended sessions are forgotten.
+        let Some(row) = row else { return Ok(Some(unknown("the service has forgotten it since it ended"))) };
+        Ok(row.ended_at.map(|_| row.ending.unwrap_or_else(|| unknown("nobody wrote down why it ended"))))
     }
+}
+
+fn unknown(why: &str) -> Ending {
+    Ending::because(EndReason::RunnerLost, why)
 }
 
 /// Holds the line to the owner for as long as this process lives.

@@ -6,19 +6,17 @@ use jiff::Timestamp;
 
 use super::SessionId;
 use super::event::{HostEvent, Summary};
-use super::status::{Ending, Status};
+use super::status::Ending;
 use crate::store::{Outcome, Store, StoreError};
 
 /// Ends it, if it still waits; whether it did.
 pub async fn end(store: &Store, id: &SessionId, ending: Ending) -> Result<bool, StoreError> {
-    let row = store.session(id).await?;
-    let Some(row) = row.filter(|row| row.status == Status::Queued && row.ended_at.is_none()) else { return Ok(false) };
+    let Some(row) = store.session(id).await? else { return Ok(false) };
     // A clock that was set back makes it negative.
     let waited = Duration::try_from(Timestamp::now().duration_since(row.created_at)).unwrap_or_default();
     let duration_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
     let summary = Summary { duration_ms, ..Summary::default() };
     let status = ending.reason.status();
     let outcome = Outcome { status, ending: Some(ending.clone()), summary: Some(summary.clone()) };
-    store.end_session(id, outcome, HostEvent::Ended { status, ending, summary }).await?;
-    Ok(true)
+    store.end_waiting(id, outcome, HostEvent::Ended { status, ending, summary }).await
 }

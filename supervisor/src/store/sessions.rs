@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
 use super::events::insert_next;
@@ -229,19 +229,29 @@ impl Store {
     pub async fn end_session(&self, id: &SessionId, outcome: Outcome, event: HostEvent) -> Result<u64, StoreError> {
         let id = id.clone();
         self.call(move |connection| {
-            let ending = outcome.ending.map(|ending| serde_json::to_string(&ending)).transpose()?;
-            let summary = outcome.summary.map(|summary| serde_json::to_string(&summary)).transpose()?;
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.execute(
-                "UPDATE sessions SET status = ?2, reason = ?3, summary = ?4, ended_at = ?5, request = NULL WHERE id = ?1",
-                params![id.as_str(), outcome.status.word(), ending, summary, Timestamp::now().to_string()],
-            )?;
-            transaction.execute("DELETE FROM checkpoints WHERE session = ?1", [id.as_str()])?;
-            let seq = insert_next(&transaction, &id, event.into())?;
-            reach("end.stored.before");
-            transaction.commit()?;
+            let seq = end(transaction, &id, outcome, event)?;
             reach("end.stored.after");
             Ok(seq)
+        })
+        .await
+    }
+
+    /// The same for a session that waits in the queue. If it does not any more, nothing is stored, and false is returned: who
+    /// launches it may be another process.
+    pub async fn end_waiting(&self, id: &SessionId, outcome: Outcome, event: HostEvent) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.call(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let waits: bool = transaction.query_row(
+                "SELECT count(*) FROM sessions WHERE id = ?1 AND status = 'queued' AND ended_at IS NULL",
+                [id.as_str()],
+                |row| row.get(0),
+            )?;
+            if waits {
+                end(transaction, &id, outcome, event)?;
+            }
+            Ok(waits)
         })
         .await
     }
@@ -315,6 +325,20 @@ impl Store {
     }
 }
 
+fn end(transaction: Transaction<'_>, id: &SessionId, outcome: Outcome, event: HostEvent) -> Result<u64, JobError> {
+    let ending = outcome.ending.map(|ending| serde_json::to_string(&ending)).transpose()?;
+    let summary = outcome.summary.map(|summary| serde_json::to_string(&summary)).transpose()?;
+    transaction.execute(
+        "UPDATE sessions SET status = ?2, reason = ?3, summary = ?4, ended_at = ?5, request = NULL WHERE id = ?1",
+        params![id.as_str(), outcome.status.word(), ending, summary, Timestamp::now().to_string()],
+    )?;
+    transaction.execute("DELETE FROM checkpoints WHERE session = ?1", [id.as_str()])?;
+    let seq = insert_next(&transaction, id, event.into())?;
+    reach("end.stored.before");
+    transaction.commit()?;
+    Ok(seq)
+}
+
 fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
     let text = |index: usize| row.get::<_, String>(index);
     let time = |text: String| text.parse::<Timestamp>().map_err(|error| JobError::Corrupt(error.to_string()));
@@ -339,4 +363,33 @@ fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
         principal: text(14)?,
         request: optional(15)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::status::EndReason;
+
+    #[tokio::test]
+    async fn whose_turn_has_come_is_not_ended_as_one_who_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("aigo.db")).unwrap();
+        let id = SessionId::random();
+        let mut row = SessionRow::new(id.clone(), "command", "image", "/w");
+        row.status = Status::Queued;
+        store.insert_session(row.clone()).await.unwrap();
+        // Seen as waiting by whoever cancels it, and launched by the service before that is written.
+        row.status = Status::Provisioning;
+        store.insert_session(row).await.unwrap();
+        let ending = Ending::because(EndReason::Cancelled, "a test");
+        let outcome = || Outcome { status: Status::Cancelled, ending: Some(ending.clone()), summary: None };
+        assert!(!store.end_waiting(&id, outcome(), HostEvent::InterruptSent {}).await.unwrap());
+        let now = store.session(&id).await.unwrap().unwrap();
+        assert_eq!((now.status, now.ended_at, store.last_event(&id).await.unwrap()), (Status::Provisioning, None, 0));
+        store.set_status(&id, Status::Queued).await.unwrap();
+        assert!(store.end_waiting(&id, outcome(), HostEvent::InterruptSent {}).await.unwrap());
+        assert!(!store.end_waiting(&id, outcome(), HostEvent::InterruptSent {}).await.unwrap(), "once");
+        let now = store.session(&id).await.unwrap().unwrap();
+        assert_eq!((now.status, store.last_event(&id).await.unwrap()), (Status::Cancelled, 1));
+    }
 }

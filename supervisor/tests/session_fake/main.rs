@@ -6,3 +6,4 @@ mod house;
 mod launch;
 mod queue;
 mod recover;
+mod service;

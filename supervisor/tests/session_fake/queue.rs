@@ -14,31 +14,31 @@ use supervisor::session::status::Status;
 
 use crate::house::House;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-fn config(max_sessions: u32) -> Config {
+pub(crate) fn config(max_sessions: u32) -> Config {
     let mut config = Config::default();
     config.limits.max_sessions = max_sessions;
     config.limits.headroom = None;
     config
 }
 
-fn manager(house: &House, config: Config) -> Arc<Manager> {
+pub(crate) fn manager(house: &House, config: Config) -> Arc<Manager> {
     let launcher = &house.launcher;
     let (store, dirs, instance) = (launcher.store.clone(), launcher.dirs.clone(), launcher.instance.clone());
     Arc::new(Manager::new(store, dirs, instance, EngineSlot::of(Arc::new(house.fake.clone())), config))
 }
 
 /// Sessions of one workspace would share its mount points, which is no matter of the queue's.
-async fn start(house: &House, manager: &Arc<Manager>) -> Result<SessionId, StartError> {
+pub(crate) async fn start(house: &House, manager: &Arc<Manager>) -> Result<SessionId, StartError> {
     manager.start(house.permit(true).request().clone(), false, "a test".into()).await
 }
 
-async fn status(manager: &Manager, id: &SessionId) -> Status {
+pub(crate) async fn status(manager: &Manager, id: &SessionId) -> Status {
     manager.store.session(id).await.unwrap().unwrap().status
 }
 
-async fn until(manager: &Manager, id: &SessionId, wanted: impl Fn(Status) -> bool) {
+pub(crate) async fn until(manager: &Manager, id: &SessionId, wanted: impl Fn(Status) -> bool) {
     let seen = async {
         while !wanted(status(manager, id).await) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -47,7 +47,7 @@ async fn until(manager: &Manager, id: &SessionId, wanted: impl Fn(Status) -> boo
     tokio::time::timeout(DEADLINE, seen).await.expect("the session's status did not come");
 }
 
-async fn end(manager: &Arc<Manager>, id: &SessionId) {
+pub(crate) async fn end(manager: &Arc<Manager>, id: &SessionId) {
     until(manager, id, |status| status == Status::Running).await;
     let row = manager.store.session(id).await.unwrap().unwrap();
     let answer = manager.ask(&row, Request::Cancel { by: "a test".into() }).await.unwrap();
@@ -56,7 +56,7 @@ async fn end(manager: &Arc<Manager>, id: &SessionId) {
 }
 
 /// Waits until all is let go, which is after the end is told.
-async fn idle(manager: &Manager) {
+pub(crate) async fn idle(manager: &Manager) {
     let seen = async {
         while manager.count() > 0 || manager.running() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -65,7 +65,7 @@ async fn idle(manager: &Manager) {
     tokio::time::timeout(DEADLINE, seen).await.expect("something is never let go");
 }
 
-fn waiting(manager: &Manager) -> Vec<SessionId> {
+pub(crate) fn waiting(manager: &Manager) -> Vec<SessionId> {
     manager.in_line().into_iter().map(|waiting| waiting.ticket.id).collect()
 }
 

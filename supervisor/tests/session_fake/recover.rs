@@ -75,7 +75,7 @@ async fn what_the_engine_makes_after_it_was_given_up_is_found() {
 }
 
 /// The folder of a session whose owner is gone.
-fn estate(house: &House, id: &SessionId) -> (SessionDir, HostIpc) {
+pub(crate) fn estate(house: &House, id: &SessionId) -> (SessionDir, HostIpc) {
     let folder = house.launcher.dirs.session(id);
     std::fs::create_dir(folder.root()).unwrap();
     let ipc = HostIpc::create(&folder.ipc(), &folder.dead_letters(), None).unwrap();
@@ -86,7 +86,7 @@ fn put(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).unwrap();
 }
 
-fn turn(text: &str, total_cost_usd: f64) -> EventKind {
+pub(crate) fn turn(text: &str, total_cost_usd: f64) -> EventKind {
     let tokens = Tokens { output: 7, ..Tokens::default() };
     let body = ClippedText::new(text, 100);
     EventKind::TurnFinished(TurnFinished { body, tokens, total_cost_usd: Some(total_cost_usd), ..Default::default() })

@@ -132,7 +132,8 @@ fn refused(error: StartError) -> Problem {
         StartError::Engine(_) | StartError::Launch(_) | StartError::Limits(_) | StartError::Store(_) => {
             Problem::unavailable(detail)
         }
-        StartError::Stopping(_) => Problem::busy(detail),
+        StartError::Stopping(_) | StartError::Judging => Problem::busy(detail),
+        StartError::Hangs => Problem::unprocessable(detail),
         StartError::Unreadable => Problem::internal(detail),
     }
 }

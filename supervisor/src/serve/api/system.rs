@@ -66,8 +66,15 @@ pub(super) async fn runtime(State(api): State<Api>) -> axum::Json<Runtime> {
 }
 
 /// Check everything that can break a first run
-#[utoipa::path(get, path = "/doctor", tag = "system", responses((status = 200, body = Vec<Check>)))]
-pub(super) async fn doctor(State(api): State<Api>) -> axum::Json<Vec<Check>> {
+///
+/// One at a time: it starts containers.
+#[utoipa::path(get, path = "/doctor", tag = "system",
+    responses(
+        (status = 200, body = Vec<Check>),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn doctor(State(api): State<Api>) -> Result<axum::Json<Vec<Check>>, Problem> {
+    let _turn = api.doctors.try_acquire().map_err(|_| Problem::busy("the checks run already; try again"))?;
     let subject = Subject {
         engine: api.manager.engine.get().await.map(|(engine, _)| engine),
         dirs: Ok(api.manager.dirs.clone()),
@@ -77,7 +84,7 @@ pub(super) async fn doctor(State(api): State<Api>) -> axum::Json<Vec<Check>> {
     let cancel = CancellationToken::new();
     // A client that leaves stops the checks; what they made is removed by the next ones.
     let _guard = cancel.clone().drop_guard();
-    axum::Json(doctor::run(&subject, &|name| std::env::var_os(name), &cancel).await.checks)
+    Ok(axum::Json(doctor::run(&subject, &|name| std::env::var_os(name), &cancel).await.checks))
 }
 
 /// Tell that the service runs

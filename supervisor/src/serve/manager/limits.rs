@@ -42,7 +42,12 @@ impl Manager {
     pub async fn agents(&self) -> Result<BTreeSet<AgentName>, StoreError> {
         let rows = self.store.sessions(SessionFilter::Live).await?;
         let mut agents: BTreeSet<AgentName> = self.config().agents.keys().cloned().collect();
-        agents.extend(self.desk().set.keys().cloned());
+        {
+            let desk = self.desk();
+            agents.extend(desk.set.keys().cloned());
+            // Also those whose sessions are in no row yet.
+            agents.extend(desk.queue.agents().cloned());
+        }
         agents.extend(rows.into_iter().filter_map(|row| row.principal.parse().ok()));
         Ok(agents)
     }
@@ -57,6 +62,7 @@ impl Manager {
         let limits = self.limits(agent);
         let Some(groups) = self.desk().groups.clone() else { return Ok(None) };
         let placement = if limits.cpus.is_some() {
+            let _held = self.groups.lock().await;
             groups.place(agent, &limits, asked).await?
         } else {
             // Nothing to share: its containers are where the engine puts them.
@@ -135,7 +141,9 @@ impl Manager {
     /// Removes the cgroups of agents that have nobody.
     pub(super) async fn sweep_agents(&self) -> Result<(), AgentError> {
         let Some(groups) = self.desk().groups.clone() else { return Ok(()) };
-        let agents = self.agents().await.unwrap_or_default();
+        let _held = self.groups.lock().await;
+        // Who cannot be counted is not known to be nobody.
+        let Ok(agents) = self.agents().await else { return Ok(()) };
         // Whoever waits or is being launched is counted; who has limits may start at any time.
         groups.sweep(&agents).await.map(drop)
     }

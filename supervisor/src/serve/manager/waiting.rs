@@ -145,8 +145,7 @@ impl Manager {
     /// Launches those whose turn has come, and ends those whose turn cannot come any more.
     pub(super) fn moved(self: &Arc<Self>, moved: Moved) {
         for admission in moved.admitted {
-            let manager = Arc::clone(self);
-            self.tasks.spawn(async move { manager.turn(admission.ticket).await });
+            self.take_turn(admission.ticket);
         }
         for (ticket, refusal) in moved.rejected {
             let manager = Arc::clone(self);
@@ -154,6 +153,14 @@ impl Manager {
                 drop(manager.gate.lock().await);
                 manager.end_waiting(&ticket.id, admission_failed(&refusal)).await;
             });
+        }
+    }
+
+    /// Has it launched, unless the daemon ends: then its row says that it waits, and the next one starts it.
+    fn take_turn(self: &Arc<Self>, ticket: Ticket) {
+        if !self.stopping.is_cancelled() {
+            let manager = Arc::clone(self);
+            self.turns.spawn(async move { manager.turn(ticket).await });
         }
     }
 
@@ -300,13 +307,19 @@ impl Manager {
         };
         self.moved(moved);
         for ticket in parked.into_values() {
-            let manager = Arc::clone(self);
-            self.tasks.spawn(async move { manager.turn(ticket).await });
+            self.take_turn(ticket);
         }
     }
 
-    /// Forgets those who wait and whose rows another process has ended.
+    /// Forgets those who wait or count as running, and whose rows another process has ended.
     pub(super) async fn drop_ended(self: &Arc<Self>) -> Result<(), StoreError> {
+        let running: Vec<SessionId> = self.desk().queue.running_ids().cloned().collect();
+        for id in running.into_iter().filter(|id| self.latest(id).is_none()) {
+            // Without a row it is just being launched.
+            if self.store.session(&id).await?.is_some_and(|row| row.ended_at.is_some()) {
+                self.left(&id);
+            }
+        }
         let waiting: Vec<SessionId> = self.in_line().into_iter().map(|waiting| waiting.ticket.id).collect();
         for id in waiting {
             drop(self.gate.lock().await);
@@ -326,6 +339,8 @@ fn launch_failed(error: &StartError) -> Ending {
     let reason = match error {
         StartError::Engine(_) => EndReason::EngineLost,
         StartError::Refused(_)
+        | StartError::Hangs
+        | StartError::Judging
         | StartError::Launch(_)
         | StartError::Stopping(_)
         | StartError::NoPlace(_)

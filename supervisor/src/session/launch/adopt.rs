@@ -2,24 +2,28 @@
 //!
 //! ```text
 //!  row (intent) ─► lock ─► container? ── runs, or has run ──► proxy ─► what was known ([`Driver::resume`]) ─► driven
-//!                            │    └──── never ran ──► let go of, ended
-//!                            └── the end was known ──► let go of
+//!                            │    └──── never ran, or is gone ──► ended
+//!                            └── why it ends was known ──► ended
 //! ```
+//! What is only to be ended is left to [`recover::end`](crate::session::recover::end), which hears its last words first.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipc_protocol::host::HostIpc;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{Beginning, COMMANDS, LaunchError, Launcher, Life, Session, provision};
 use crate::engine::{ContainerId, ContainerInfo, ContainerPhase, EngineError, Labels, Network};
+use crate::error_chain::chain;
 use crate::failpoint::reach;
 use crate::plan::LABEL_SESSION;
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::request::SessionRequest;
 use crate::session::driver::Driver;
-use crate::session::event::{HostEvent, What};
+use crate::session::event::{HostEvent, LaunchStep, What};
 use crate::session::resources::{Resources, Running, object_name};
 use crate::session::status::{EndReason, Ending};
 use crate::session::{control, lock};
@@ -27,8 +31,8 @@ use crate::store::{SessionRow, StoreError};
 use crate::workspace::changes::Look;
 use crate::workspace::mountpoints::{self, Held};
 
-/// Among the first so many events is the one that tells what the session is.
-const FIRST_EVENTS: usize = 8;
+/// Events that are read at once to find how the session began.
+const PAGE: usize = 50;
 
 /// What became of a session.
 #[derive(Debug)]
@@ -37,6 +41,16 @@ pub enum Adopted {
     Ours(Box<Session>),
     /// Somebody owns it.
     Owned,
+    /// There is nothing to go on with: it has ended for this reason, and is to be cleared away.
+    Over(Ending),
+}
+
+/// How a session began.
+struct Beginnings {
+    /// When it was brought up: its clock does not count the time that it waited in the queue.
+    at: Timestamp,
+    /// Its container was started.
+    started: bool,
 }
 
 /// Why it cannot be gone on with now; it stays as it is.
@@ -54,7 +68,8 @@ pub enum AdoptError {
 }
 
 impl Launcher {
-    /// Goes on with a session that asked for `request`, whose model `upstream` answers for.
+    /// Goes on with a session that asked for `request`, whose model `upstream` answers for. What its people should know of
+    /// the change is in `notes`, sentences.
     ///
     /// # Errors
     /// See [`AdoptError`]; nothing has changed then.
@@ -63,6 +78,7 @@ impl Launcher {
         row: &SessionRow,
         request: &SessionRequest,
         upstream: Option<Upstream>,
+        mut notes: Vec<String>,
     ) -> Result<Adopted, AdoptError> {
         let folder = self.dirs.session(&row.id);
         let Some(lock) = lock::take(&folder.lock()).map_err(AdoptError::Lock)? else { return Ok(Adopted::Owned) };
@@ -77,6 +93,20 @@ impl Launcher {
             Ok(info) => Some(info),
             Err(EngineError::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
+        };
+        let beginnings = self.beginnings(&row).await.map_err(LaunchError::from)?;
+        let info = match (&row.ending, info) {
+            (Some(ending), _) => return Ok(Adopted::Over(ending.clone())),
+            (None, Some(info)) if info.phase != ContainerPhase::Created => info,
+            (None, None) if beginnings.started => {
+                let detail = "its container was gone when the service came back: somebody else had removed it";
+                return Ok(Adopted::Over(Ending::because(EndReason::RunnerLost, detail)));
+            }
+            (None, Some(_) | None) => {
+                let detail =
+                    "the service ended while it brought the session up, and before its agent ran; start it again";
+                return Ok(Adopted::Over(Ending::because(EndReason::Cancelled, detail)));
+            }
         };
         let ipc = HostIpc::open(&folder.ipc(), &folder.dead_letters(), None).map_err(LaunchError::from)?;
         let (latest, latest_seen) = watch::channel(0);
@@ -94,28 +124,22 @@ impl Launcher {
             grant: None,
             engine_touched: true,
         };
-        let beginning = match (&row.ending, info) {
-            (Some(ending), _) => Beginning::Over(ending.clone()),
-            (None, Some(info)) if info.phase != ContainerPhase::Created => {
-                let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
-                let model = upstream.map(|upstream| (upstream.kept_in(folder.replay()), request.proxy_port, notices));
-                let running = self.take_over(&mut resources, request, info, model).await;
-                let began = self.began(&row).await.map_err(LaunchError::from)?;
-                let age = jiff::Timestamp::now().duration_since(began);
-                // A clock that was set back makes it negative.
-                let age = Duration::try_from(age).unwrap_or_default();
-                let before = Look::load(&folder.look());
-                let resumed = driver.resume(&self.store, &row.id, Some(running.container.clone()), age).await;
-                resumed.map_err(LaunchError::from)?;
-                reach("adopt.resumed");
-                Beginning::Adopt(Box::new(provision::Provisioned { running, before }), notice_queue)
-            }
-            (None, Some(_) | None) => {
-                let detail =
-                    "the service ended while it brought the session up, and before its agent ran; start it again";
-                Beginning::Over(Ending::because(EndReason::Cancelled, detail))
-            }
-        };
+        let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
+        let model = upstream.map(|upstream| (upstream.kept_in(folder.replay()), request.proxy_port, notices));
+        let (running, missing) = self.take_over(&mut resources, request, info, model).await;
+        notes.extend(missing);
+        // A clock that was set back makes it negative.
+        let age = Duration::try_from(Timestamp::now().duration_since(beginnings.at)).unwrap_or_default();
+        let before = Look::load(&folder.look());
+        let resumed = driver.resume(&self.store, &row.id, Some(running.container.clone()), age).await;
+        resumed.map_err(LaunchError::from)?;
+        reach("adopt.resumed");
+        for message in notes {
+            tracing::warn!("session {}: {message}", row.id);
+            let told = driver.tell(HostEvent::HostWarning { code: "service_restarted".into(), message }).await;
+            told.map_err(LaunchError::from)?;
+        }
+        let beginning = Beginning::Adopt(Box::new(provision::Provisioned { running, before }), notice_queue);
         let (commands, wishes) = mpsc::channel(COMMANDS);
         let socket = folder.control_socket();
         // The old owner's.
@@ -128,27 +152,49 @@ impl Launcher {
         }
         reach("adopt.owned");
         let id = row.id.clone();
-        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes };
+        let up = CancellationToken::new();
+        let rising = Some(up.clone().drop_guard());
+        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes, rising };
         let task = life.spawn(beginning, listener);
-        Ok(Adopted::Ours(Box::new(Session { id, latest: latest_seen, commands, task })))
+        Ok(Adopted::Ours(Box::new(Session { id, latest: latest_seen, up, commands, task })))
     }
 
-    /// When it was brought up: its clock does not count the time that it waited in the queue.
-    async fn began(&self, row: &SessionRow) -> Result<jiff::Timestamp, StoreError> {
-        let first = self.store.events(&row.id, 0, FIRST_EVENTS).await?;
-        let began = first.iter().find(|event| matches!(event.what, What::Host(HostEvent::Session { .. })));
-        Ok(began.map_or(row.created_at, |event| event.at))
+    /// Looks through the session's events until they tell. There may be many before: of the queue, of people.
+    async fn beginnings(&self, row: &SessionRow) -> Result<Beginnings, StoreError> {
+        let (mut cursor, mut began) = (0, None);
+        loop {
+            let events = self.store.events(&row.id, cursor, PAGE).await?;
+            let Some(last) = events.last() else {
+                return Ok(Beginnings { at: began.unwrap_or(row.created_at), started: false });
+            };
+            cursor = last.seq;
+            for event in &events {
+                let is_start = match &event.what {
+                    What::Host(HostEvent::Session { .. }) => {
+                        began.get_or_insert(event.at);
+                        false
+                    }
+                    What::Host(HostEvent::LaunchStep { step, .. }) => *step == LaunchStep::Start,
+                    What::Host(_) => false,
+                    What::Runner(_) => true,
+                };
+                if is_start {
+                    return Ok(Beginnings { at: began.unwrap_or(row.created_at), started: true });
+                }
+            }
+        }
     }
 
-    /// Holds again what the session needs on the host. What cannot be had is said in the log: the agent goes on without.
+    /// Holds again what the session needs on the host. What cannot be had is told in sentences: the agent goes on without.
     async fn take_over(
         &self,
         resources: &mut Resources,
         request: &SessionRequest,
         info: ContainerInfo,
         model: Option<(Upstream, u16, mpsc::Sender<Notice>)>,
-    ) -> Running {
+    ) -> (Running, Option<String>) {
         let id = resources.id.clone();
+        let mut missing = None;
         let (workspace, points) = (resources.workspace.clone(), request.mount_points());
         // They are there: this only holds them.
         match tokio::task::spawn_blocking(move || mountpoints::make(&workspace, &points)).await {
@@ -156,30 +202,30 @@ impl Launcher {
             Ok(Err(error)) => tracing::warn!("session {id}: {error}"),
             Err(error) => tracing::warn!("session {id}: {error}"),
         }
-        if let Some((upstream, port, notices)) = model
-            && let Some(network) = self.network_of(resources).await
-        {
-            match provision::proxy_on(&self.engine, &network, port, upstream, notices).await {
-                Ok(proxy) => {
+        if let Some((upstream, port, notices)) = model {
+            let proxy = match self.network_of(resources).await {
+                Ok(network) => {
+                    let proxy = provision::proxy_on(&self.engine, &network, port, upstream, notices).await;
+                    proxy.map(|proxy| (proxy, network)).map_err(|error| chain(&error))
+                }
+                Err(why) => Err(why),
+            };
+            match proxy {
+                Ok((proxy, network)) => {
                     let address = info.addresses.get(&network.name);
                     resources.grant = address.and_then(|ip| proxy.grant(IpAddr::V4(*ip), id.as_str()).ok());
                     resources.proxy = Some(proxy);
                 }
-                Err(error) => tracing::error!("session {id}: its agent has no model any more: {error}"),
+                Err(why) => missing = Some(format!("the agent has no model any more: {why}")),
             }
         }
         let traffic = resources.grant.as_ref().map(crate::proxy::Grant::traffic);
-        Running { container: info.id, pid: info.pid, traffic }
+        (Running { container: info.id, pid: info.pid, traffic }, missing)
     }
 
-    async fn network_of(&self, resources: &Resources) -> Option<Network> {
+    async fn network_of(&self, resources: &Resources) -> Result<Network, String> {
         let labels = Labels::from([(LABEL_SESSION.to_owned(), resources.id.to_string())]);
-        match self.engine.networks(&labels).await {
-            Ok(networks) => networks.into_iter().next(),
-            Err(error) => {
-                tracing::error!("session {}: its network cannot be found: {error}", resources.id);
-                None
-            }
-        }
+        let networks = self.engine.networks(&labels).await.map_err(|error| chain(&error))?;
+        networks.into_iter().next().ok_or_else(|| "its network is gone".to_owned())
     }
 }
