@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures what docs/benchmarks.md states, against Docker and nginx in the same run, and prints the table.
-# Arguments go to figures.py: names of sections (launch, messages, proxy, runner), and --quick for a first look.
+# Arguments go to figures.py: names of sections (launch, messages, proxy, runner, service, queue, burst), and --quick for a first look.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 

@@ -9,14 +9,18 @@ import subprocess
 import sys
 import tempfile
 
+import admission
+import burst
 import launch
 import messages
 import proxy
 import runner
+import service
 from place import Place, capture
 from table import HEADER
 
-SECTIONS = {"launch": launch.measure, "messages": messages.measure, "proxy": proxy.measure, "runner": runner.measure}
+SECTIONS = {"launch": launch.measure, "messages": messages.measure, "proxy": proxy.measure, "runner": runner.measure,
+            "service": service.measure, "queue": admission.measure, "burst": burst.measure}
 
 
 def machine() -> str:

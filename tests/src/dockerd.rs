@@ -63,10 +63,13 @@ impl Dockerd {
         assert!(self.child.is_none(), "it runs");
         let at = |name: &str| self.root.path().join(name);
         let log = File::options().append(true).create(true).open(self.log()).expect("a log in our own folder");
-        let mut command = Command::new("dockerd");
+        // In a network of its own: a second dockerd removes the bridge of the machine's engine (`docker0`) when it starts,
+        // and none of that one's containers starts on its default network any more.
+        let mut command = Command::new("unshare");
+        command.args(["--net", "dockerd"]);
         command.arg("--host").arg(self.address());
         command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec")).arg("--pidfile").arg(at("pid"));
-        // The machine's engine has its own rules and subnets. Sessions need none of the former to reach their proxy.
+        // Its sessions have no model, so that nobody has to reach them there.
         command.args(["--log-level", "warn", "--bridge", "none", "--iptables=false", "--ip6tables=false"]);
         command.args(["--default-address-pool", "base=10.214.0.0/16,size=24"]);
         if self.live_restore {
