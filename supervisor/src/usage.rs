@@ -4,5 +4,5 @@
 pub mod host;
 pub mod survey;
 
-pub use host::{HostError, HostUsage};
+pub use host::{HostError, HostUsage, booted_at};
 pub use survey::{Survey, Usage};

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The checks, inside the machine: the installed unit under a real systemd. One line each: `PASS name` or `FAIL name: why`.
+# They take two boots: the machine is switched off after each run.
 set -uo pipefail
 export HOME=/root PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin
 
@@ -43,7 +44,57 @@ has_folders() {
     [ "$(stat --format=%a /var/lib/aigo)" = 700 ] && [ "$(stat --format=%a /run/aigo)" = 755 ] &&
         [ "$(stat --format=%a /run/aigo/aigo.sock)" = 600 ]
 }
+# begin NAME SCRIPT: a session that runs it, with NAME in its file; says its id.
+begin() {
+    jq --null-input --arg script "$2" '{workspace: "/srv/work", image: "aigo-vm:latest", limits: {memoryBytes: 67108864},
+        program: {type: "command", argv: ["/bin/sh", "-c", $script]}}' >"/tmp/$1.json"
+    api /api/v1/container/sessions --json "@/tmp/$1.json" | jq --raw-output .id
+}
+session() { api "/api/v1/container/sessions/$1" | jq --raw-output "$2"; }
+ended_as() { [ "$(session "$1" '"\(.status) \(.reason)"')" = "$2" ]; }
+nothing_is_left() {
+    [ -z "$(docker ps --all --quiet)" ] && [ -z "$(docker network ls --quiet --filter name=aigo)" ] &&
+        [ -z "$(find /var/lib/aigo/sessions -mindepth 1 -maxdepth 1)" ] && [ ! -e /srv/work/ipc ]
+}
+
+slice_of_default() { basename "$(dirname "$(echo /sys/fs/cgroup/aigo.slice/aigo-*.slice/aigo-*-default.slice/cpu.stat)")"; }
+has_quota() { [ "$(systemctl show "$(slice_of_default)" --property=CPUQuotaPerSecUSec --value)" = 500ms ]; }
+# share: how much of one processor the agent's slice uses, in percent, over 20 s.
+share() {
+    local file from to began
+    file="$(echo /sys/fs/cgroup/aigo.slice/aigo-*.slice/aigo-*-default.slice/cpu.stat)"
+    began="$(date +%s%N)"
+    from="$(awk '$1 == "usage_usec" { print $2 }' "$file")"
+    sleep 20
+    to="$(awk '$1 == "usage_usec" { print $2 }' "$file")"
+    echo $(((to - from) * 100000 / ($(date +%s%N) - began)))
+}
+holds_quota() {
+    local percent
+    percent="$(share)"
+    echo "$percent % of a processor"
+    [ "$percent" -ge 45 ] && [ "$percent" -le 55 ]
+}
+three_are_busy() { [ "$(find /srv/work -name "busy.*" | wc -l)" = 3 ]; }
+
 logs_to_journal() { journalctl --unit aigo --output json --no-pager | jq -e 'select(._TRANSPORT == "journal")'; }
+
+# The second boot: what ran when the machine was switched off.
+if [ -e /srv/reboot ]; then
+    id="$(cat /srv/reboot)"
+    check "the service is started at boot" eventually is_running
+    check "docker runs after the boot" eventually docker version
+    check "a session that the machine took with it has lost its engine" eventually ended_as "$id" "failed engine_lost"
+    check "nothing is left of it" eventually nothing_is_left
+    session "$id" '"\(.status) \(.reason): \(.detail)"'
+    check "uninstall" aigo service uninstall
+    check "stopped" refuses systemctl is-active aigo.service
+    check "the unit is gone" [ ! -e /etc/systemd/system/aigo.service ]
+    check "the data stays" [ -d /var/lib/aigo ]
+    journalctl --unit aigo --boot --no-pager --lines=40 --output=short-monotonic
+    echo "END of checks"
+    exit
+fi
 
 cp /mnt/aigo /usr/local/bin/aigo
 check "cgroup v2" is_cgroup_v2
@@ -77,20 +128,29 @@ check "started anew after a hang" eventually is_another "$pid"
 
 check "image" docker import --change 'ENTRYPOINT ["/usr/local/bin/aigo-runner"]' /mnt/image.tar aigo-vm:latest
 mkdir -p /srv/work
-jq --null-input '{workspace: "/srv/work", image: "aigo-vm:latest", limits: {memoryBytes: 67108864, cpus: 0.5}, program: {
-    type: "command",
-    argv: ["/bin/sh", "-c", "echo begun >/workspace/begun; sleep 30; echo done >/workspace/done"]
-}}' >/tmp/request.json
-id="$(api /api/v1/container/sessions --json @/tmp/request.json | jq --raw-output .id)"
+id="$(begin work "echo begun >/workspace/begun; sleep 30; echo done >/workspace/done")"
 check "a session begins" eventually [ -e /srv/work/begun ]
 check "restart" systemctl restart aigo.service
 check "its container lives on" [ -n "$(docker ps --quiet)" ]
 check "its work is done" eventually [ -e /srv/work/done ]
-api "/api/v1/container/sessions/$id" | jq --compact-output '{status, reason}'
+check "and it has finished" eventually ended_as "$id" "completed finished"
 
-check "uninstall" aigo service uninstall
-check "stopped" refuses systemctl is-active aigo.service
-check "the unit is gone" [ ! -e /etc/systemd/system/aigo.service ]
-check "the data stays" [ -d /var/lib/aigo ]
+check "an agent's quota is set" api /api/v1/container/agents/default --request PUT --json '{"cpus": 0.5}'
+ids=()
+for n in 1 2 3; do
+    ids+=("$(begin "busy$n" "echo \$\$ >/workspace/busy.$n; while :; do :; done")")
+done
+check "three busy sessions of the agent" eventually three_are_busy
+check "the agent's slice has the quota" has_quota
+check "three busy containers share half a processor" holds_quota
+echo "again: $(share) % of a processor"
+for busy in "${ids[@]}"; do
+    check "cancel" api "/api/v1/container/sessions/$busy/cancel" --request POST
+done
+check "nothing is left of them" eventually nothing_is_left
+
+begin long "echo long >/workspace/long; sleep 3600" >/srv/reboot
+check "a session is running at the shutdown" eventually [ -e /srv/work/long ]
 journalctl --unit aigo --no-pager --lines=40 --output=short-monotonic
-echo "END of checks"
+sync
+echo "END of the first boot"

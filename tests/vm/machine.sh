@@ -14,7 +14,8 @@ readonly BOOTSTRAP_SECONDS=1200
 
 folder="$1"
 mkdir -p "$folder"
-if [ -e "$folder/disk.ext4" ] && [ -e "$folder/vmlinuz" ] && [ -e "$folder/initrd" ]; then
+made_by="$(cat tests/vm/machine.sh tests/vm/aigo-check.service | sha256sum)"
+if [ "$(cat "$folder/made-by" 2>/dev/null)" = "$made_by" ]; then
     say "using the machine in $folder"
     exit 0
 fi
@@ -48,3 +49,4 @@ cp "$root"/fs/boot/initrd.img-* "$folder/initrd"
 say "making its disk"
 mke2fs -q -t ext4 -d "$root/fs" "$folder/disk.tmp" "$DISK_SIZE"
 mv "$folder/disk.tmp" "$folder/disk.ext4"
+echo "$made_by" >"$folder/made-by"

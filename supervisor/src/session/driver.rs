@@ -43,6 +43,7 @@ use crate::error_chain::chain;
 use crate::failpoint::reach;
 use crate::proxy::Notice;
 use crate::store::{Outcome, Store, StoreError};
+use crate::usage::booted_at;
 
 /// How long the driver sleeps at most: the safety net under every wake-up, and the pace of the memory samples and of the
 /// looks at the heartbeat.
@@ -379,8 +380,9 @@ impl Driver {
                 let facts = self.vitals.exit_facts(exit.as_ref(), end, self.ipc.path());
                 // An engine that shuts down stops its containers first, one that starts anew ends those of its predecessor:
                 // then the engine is what was lost.
-                let unseen = exit.is_some_and(|exit| exit.engine_was_away) && !self.machine.was_asked_to_end();
-                if facts::stopped_from_outside(&facts) && (unseen || self.engine_goes().await) {
+                let with_engine = exit.is_some_and(|exit| facts::ended_with_engine(&exit, booted_at()))
+                    && !self.machine.was_asked_to_end();
+                if facts::stopped_from_outside(&facts) && (with_engine || self.engine_goes().await) {
                     self.step(Input::EngineLost("the engine was stopped while the session ran")).await?;
                 } else {
                     self.step(Input::Exited(&facts)).await?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// The host cannot be read: not Linux, or no /proc.
@@ -61,9 +62,29 @@ impl HostUsage {
     }
 }
 
+/// When this machine was booted (`btime` of proc_stat(5), whole seconds); `None` where there is no /proc. Blocking, for
+/// less than a millisecond.
+#[must_use]
+pub fn booted_at() -> Option<Timestamp> {
+    #[cfg(target_os = "linux")]
+    {
+        use procfs::CurrentSI;
+
+        let stat = procfs::KernelStats::current().ok()?;
+        Timestamp::from_second(i64::try_from(stat.btime).ok()?).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_was_booted_before_now() {
+        assert!(booted_at().unwrap() < Timestamp::now());
+    }
 
     #[test]
     fn the_host_is_read() {

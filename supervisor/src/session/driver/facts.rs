@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipc_protocol::exit::RunnerExit;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -135,11 +136,21 @@ impl Vitals {
     }
 }
 
+/// Docker's code of a container that it left running and found dead when it started anew, which the runner never has.
+const NOBODY_SAW: i64 = 255;
+
 /// The container ended in a way that only somebody outside can have caused.
 pub(super) fn stopped_from_outside(facts: &ExitFacts) -> bool {
     const KILLED: i64 = 128 + 9;
     let terminated = i64::from(RunnerExit::Terminated.code());
-    facts.code.is_none_or(|code| code == KILLED || code == terminated) && facts.out_of_memory != Rise::Lately
+    let codes = [KILLED, terminated, NOBODY_SAW];
+    facts.code.is_none_or(|code| codes.contains(&code)) && facts.out_of_memory != Rise::Lately
+}
+
+/// The container ended with its engine, or with the whole machine, which was booted after that.
+pub(super) fn ended_with_engine(exit: &ExitInfo, booted: Option<Timestamp>) -> bool {
+    let before_boot = exit.finished_at.zip(booted).is_some_and(|(end, booted)| end < booted);
+    exit.engine_was_away || before_boot || i64::from(exit.code) == NOBODY_SAW
 }
 
 fn is_full(path: &Path) -> bool {
@@ -177,6 +188,23 @@ mod tests {
         assert_eq!(counter.rise(start + LATELY + Duration::from_secs(1)), Rise::Earlier);
         assert!(!counter.update(start + Duration::from_secs(90), Some(2)));
         assert_eq!(counter.rise(start + Duration::from_secs(95)), Rise::Lately, "it rose again");
+    }
+
+    #[test]
+    fn what_ended_before_the_machine_was_booted_ended_with_it() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let exit = |code, finished_at| ExitInfo {
+            code,
+            oom_killed: false,
+            error: String::new(),
+            finished_at,
+            engine_was_away: false,
+        };
+        assert!(ended_with_engine(&exit(143, at(5)), at(6)));
+        assert!(!ended_with_engine(&exit(143, at(6)), at(5)));
+        assert!(!ended_with_engine(&exit(143, at(5)), None) && !ended_with_engine(&exit(143, None), at(5)));
+        assert!(ended_with_engine(&exit(255, at(6)), at(5)));
+        assert!(ended_with_engine(&ExitInfo { engine_was_away: true, ..exit(137, at(6)) }, at(5)));
     }
 
     #[test]
