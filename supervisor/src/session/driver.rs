@@ -147,15 +147,17 @@ impl Driver {
     ) -> Result<(), StoreError> {
         self.survives = true;
         self.container = container;
-        self.age = age;
         self.started = Instant::now();
         let cursor = store.journal_cursor(id).await?.and_then(|json| serde_json::from_str(&json).ok());
         self.journal = self.ipc.journal(cursor.unwrap_or(Cursor::START));
         // One of an older aigo that cannot be read: the events tell the same, from the first.
         let checkpoint = store.checkpoint(id).await?.and_then(|json| serde_json::from_str(&json).ok());
-        if let Some(checkpoint::Checkpoint { heard, machine, summary, counts }) = checkpoint {
+        if let Some(checkpoint::Checkpoint { heard, machine, summary, counts, budget }) = checkpoint {
             (self.heard, self.machine, self.summary, self.counts) = (heard, machine, summary, counts);
+            self.ledger.resume(budget);
         }
+        // A clock that was set back must not make it live its life again.
+        self.age = age.max(self.machine.lived_until());
         let now = self.now();
         for effect in self.machine.resume(now) {
             self.carry_out(effect).await?;
@@ -194,6 +196,7 @@ impl Driver {
             machine: &self.machine,
             summary: &self.summary,
             counts: self.vitals.counts(),
+            budget: self.ledger.budget(),
         };
         self.ledger.note(serde_json::to_string(&view).ok());
     }

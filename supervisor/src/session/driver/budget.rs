@@ -10,14 +10,15 @@ use std::io;
 
 use ipc_protocol::clip::{ClippedText, ClippedValue};
 use ipc_protocol::event::EventKind;
+use serde::{Deserialize, Serialize};
 
 use crate::session::event::{HostEvent, What};
 use crate::store::NewEvent;
 
 /// Bytes of events and messages of one session that are stored as they are.
-pub(super) const CAP: u64 = 512 << 20;
+const CAP: u64 = 512 << 20;
 /// Bytes beyond that for the bones of what goes on: turns, tools, warnings.
-pub(super) const RESERVE: u64 = 64 << 20;
+const RESERVE: u64 = 64 << 20;
 
 /// A text that is cut.
 const CUT_TEXT: usize = 1024;
@@ -28,18 +29,26 @@ const CUT_EVENT: u64 = 8 * 1024;
 const FRAME: u64 = 256;
 
 /// What is left for one session.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Budget {
     left: u64,
     reserve: u64,
     capped: Capped,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Capped {
     No,
     Untold,
     Told,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(CAP, RESERVE)
+    }
 }
 
 impl Budget {

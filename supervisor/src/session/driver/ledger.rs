@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use super::budget::{Budget, CAP, RESERVE};
+use super::budget::Budget;
 use crate::session::SessionId;
 use crate::session::event::HostEvent;
 use crate::session::status::Status;
@@ -24,7 +24,17 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(id: SessionId, store: Store, latest: watch::Sender<u64>) -> Self {
-        Self { id, store, latest, budget: Budget::new(CAP, RESERVE), checkpoint: None }
+        Self { id, store, latest, budget: Budget::default(), checkpoint: None }
+    }
+
+    /// What is left of what may be stored.
+    pub(super) fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// Goes on with what another process has left of it.
+    pub(super) fn resume(&mut self, budget: Budget) {
+        self.budget = budget;
     }
 
     /// To be stored with the next events.
