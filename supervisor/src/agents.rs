@@ -34,9 +34,9 @@ mod quota;
 mod systemd;
 
 pub use change::{Changed, Kept, Runs};
-pub use enforcement::{CpuEnforcement, Enforcement, Hindrance, Holder};
+pub use enforcement::{CpuEnforcement, Enforcement, Hindrance, Holder, on_this_kernel};
 pub use error::AgentError;
 pub use groups::{AgentGroups, Placement};
 pub use host::HostSide;
-pub use limits::{AgentLimits, LimitPolicy, Lowered};
+pub use limits::{AgentLimits, LimitPolicy, Lowered, SetLimits};
 pub use name::{AgentName, InvalidAgentName};

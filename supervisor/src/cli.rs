@@ -62,6 +62,7 @@ async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
         Command::Show(show) => commands::records::show(&global, &show).await,
         Command::Export(export) => commands::records::export(&global, &export).await,
         Command::Stop(stop) => commands::control::stop(&global, &stop).await,
+        Command::Queue(queue) => commands::queue::run(&global, &queue).await,
         Command::Send(send) => commands::control::send(&global, &send).await,
         Command::Interrupt(interrupt) => commands::control::interrupt(&global, &interrupt).await,
         Command::Serve(serve) => commands::serve::run(&global, &serve).await,

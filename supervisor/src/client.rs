@@ -9,16 +9,21 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::request::wire::NewSession;
 use crate::serve::api::PREFIX;
+use crate::serve::api::queue::{Queue, Waiting};
+use crate::serve::meter::Reading;
 use crate::session::SessionId;
 
-/// How long the service may take to answer; it asks the engine a few things first.
+/// How long the service may take to start a session; it asks the engine a few things first.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Bytes of an answer.
-const MAX_ANSWER: usize = 1 << 20;
+/// How long it may take for what it knows by itself.
+const KNOWN: Duration = Duration::from_secs(10);
+/// Bytes of an answer: some hundred for each of the most sessions that can run.
+const MAX_ANSWER: usize = 8 << 20;
 
 /// Why the service did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -67,10 +72,55 @@ struct SaidField {
 /// See [`ClientError`].
 pub async fn start(socket: &Path, new: &NewSession) -> Result<SessionId, ClientError> {
     let body = serde_json::to_vec(new).map_err(|error| ClientError::NoAnswer(error.to_string()))?;
-    let (status, text) = post(socket, &format!("{PREFIX}/sessions"), body).await?;
+    let said = exchange(socket, Method::POST, "/sessions", body, ANSWER).await?;
+    read(&said).map(|Created { id }| id)
+}
+
+/// What running sessions use.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn usage(socket: &Path) -> Result<Reading, ClientError> {
+    read(&exchange(socket, Method::GET, "/metrics", Vec::new(), KNOWN).await?)
+}
+
+/// Who waits, the next one first.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn queue(socket: &Path) -> Result<Vec<Waiting>, ClientError> {
+    read(&exchange(socket, Method::GET, "/queue", Vec::new(), KNOWN).await?).map(|Queue { items, .. }| items)
+}
+
+/// Takes a request out of the queue.
+///
+/// # Errors
+/// See [`ClientError`]; [`ClientError::Refused`] if it does not wait any more.
+pub async fn leave_queue(socket: &Path, id: &SessionId) -> Result<(), ClientError> {
+    exchange(socket, Method::DELETE, &format!("/queue/{id}"), Vec::new(), KNOWN).await.map(drop)
+}
+
+fn read<T: DeserializeOwned>(said: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(said).map_err(|error| ClientError::NoAnswer(error.to_string()))
+}
+
+impl SaidField {
+    fn line(&self) -> String {
+        if self.pointer.is_empty() { self.detail.clone() } else { format!("{}: {}", self.pointer, self.detail) }
+    }
+}
+
+/// What the service says if it does what it is asked.
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+    patience: Duration,
+) -> Result<Bytes, ClientError> {
+    let (status, text) = ask(socket, method, path, body, patience).await?;
     if status.is_success() {
-        let created: Result<Created, _> = serde_json::from_slice(&text);
-        return created.map(|created| created.id).map_err(|error| ClientError::NoAnswer(error.to_string()));
+        return Ok(text);
     }
     let said = match serde_json::from_slice::<Said>(&text) {
         Ok(said) if said.errors.is_empty() => said.detail,
@@ -80,24 +130,23 @@ pub async fn start(socket: &Path, new: &NewSession) -> Result<SessionId, ClientE
     Err(if status.is_server_error() { ClientError::Unavailable(said) } else { ClientError::Refused(said) })
 }
 
-impl SaidField {
-    fn line(&self) -> String {
-        if self.pointer.is_empty() { self.detail.clone() } else { format!("{}: {}", self.pointer, self.detail) }
-    }
-}
-
-async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), ClientError> {
+async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), ClientError> {
     let no_answer = |error: &dyn std::error::Error| ClientError::NoAnswer(crate::error_chain::chain(error));
     let connect = |source| ClientError::Connect { path: socket.to_owned(), source };
     let stream = UnixStream::connect(socket).await.map_err(connect)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(&error))?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(header::HOST, "localhost")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| no_answer(&error))?;
+    let mut request =
+        Request::builder().method(method).uri(format!("{PREFIX}{path}")).header(header::HOST, "localhost");
+    if !body.is_empty() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(|error| no_answer(&error))?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(|error| no_answer(&error))?;
         let (parts, body) = response.into_parts();
@@ -106,9 +155,9 @@ async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<(StatusCode, B
         Ok((parts.status, body.to_bytes()))
     };
     tokio::select! {
-        answer = tokio::time::timeout(ANSWER, exchange) => match answer {
+        answer = tokio::time::timeout(patience, exchange) => match answer {
             Ok(answer) => answer,
-            Err(_) => Err(ClientError::NoAnswer(format!("nothing within {ANSWER:?}"))),
+            Err(_) => Err(ClientError::NoAnswer(format!("nothing within {patience:?}"))),
         },
         // Drives the exchange; it ends first only if the service hangs up.
         ended = connection => Err(match ended {

@@ -14,13 +14,14 @@ pub mod engine;
 pub mod listen;
 pub mod lock;
 pub mod manager;
+pub mod meter;
 pub mod metrics;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::unistd::Gid;
@@ -143,6 +144,15 @@ impl Daemon {
         tasks.spawn(async move {
             while stop.run_until_cancelled(tokio::time::sleep(MEASURE)).await.is_some() {
                 watch.tick();
+                watch.tell_waiting(Instant::now()).await;
+            }
+        });
+        let (measure, stop) = (Arc::clone(&manager), stopping.clone());
+        tasks.spawn(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(meter::PACE)).await.is_some() {
+                if measure.count() > 0 {
+                    measure.usage().await;
+                }
             }
         });
         Ok(Self { address, manager, stopping, tasks, _socket: socket, _lock: lock })

@@ -13,14 +13,17 @@
 //! - [`remote`] is a session of another process, for whoever attends it.
 //! - [`recover`] does the same for sessions whose owner died without a word; [`doubt`] says where the engine may still
 //!   have something to show.
-//! - [`event`] is what readers see; the store has it before any of them.
+//! - [`event`] is what readers see; the store has it before any of them, within a budget for each session, whoever stores it:
+//!   its driver, the one after it, or who stores the last words of a dead session.
 
+mod budget;
 pub mod control;
 pub mod doubt;
 pub mod driver;
 pub mod event;
 pub mod id;
 pub mod launch;
+mod ledger;
 pub mod lock;
 pub mod machine;
 pub mod recover;

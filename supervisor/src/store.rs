@@ -8,9 +8,10 @@ mod events;
 mod mounts;
 mod retention;
 mod sessions;
+mod settings;
 mod writer;
 
 pub use audit::{AuditRow, Decision, NewAudit};
 pub use events::{Appended, JournalCursor, NewEvent, Position};
-pub use sessions::{DEFAULT_PRINCIPAL, Outcome, SessionFilter, SessionPage, SessionRow, Totals};
+pub use sessions::{DEFAULT_AGENT, Outcome, SessionFilter, SessionPage, SessionRow, Totals};
 pub use writer::{Store, StoreError};

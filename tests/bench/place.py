@@ -58,7 +58,7 @@ class Session:
         env |= {"AIGO_DATA_DIR": str(place.data), "ANTHROPIC_API_KEY": KEY,
                 "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{upstream}"}
         arguments = [place.aigo, "run", "--workspace", str(place.project), "--image", IMAGE, "--output", "stream-json",
-                     "--agent", "command", *(["--keep-open"] if keep else []), "--", *command]
+                     "--program", "command", *(["--keep-open"] if keep else []), "--", *command]
         self.asked = now()
         self.asked_at = time.time()
         self.process = subprocess.Popen(arguments, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

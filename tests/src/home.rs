@@ -221,7 +221,7 @@ impl Home {
 
     /// `aigo run` of a shell script as agent.
     pub fn command(&self, script: &str) -> Builder<'_> {
-        Builder::new(self).flags(["--agent", "command"]).after_dashes(["sh", "-c", script])
+        Builder::new(self).flags(["--program", "command"]).after_dashes(["sh", "-c", script])
     }
 
     /// `aigo run` of the real Claude Code, whose model answers from a script.
@@ -287,6 +287,20 @@ impl Home {
         left
     }
 
+    /// The cgroups of this test's agents, those within others first, where aigo makes them itself: a service takes them
+    /// away soon after an agent's last session, one that was killed leaves them to the next.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let Some(instance) = self.instance() else { return Vec::new() };
+        let root = Path::new("/sys/fs/cgroup");
+        let folders = |folder: &Path| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+        };
+        let hierarchies = std::iter::once(root.to_owned()).chain(folders(root));
+        let ours = hierarchies.map(|hierarchy| hierarchy.join("aigo").join(&instance)).filter(|path| path.is_dir());
+        ours.flat_map(|path| folders(&path).into_iter().chain([path])).collect()
+    }
+
     fn clean_up(&self) {
         let Some(instance) = self.instance() else { return };
         for kind in Kind::ALL {
@@ -304,6 +318,10 @@ impl Drop for Home {
         let left = self.leftovers();
         if !left.is_empty() {
             self.clean_up();
+        }
+        for folder in self.cgroups() {
+            // In use by what could not be removed, or gone meanwhile.
+            let _ = fs::remove_dir(folder);
         }
         // A failed test has its own words; what is left then follows from it.
         if !std::thread::panicking() {

@@ -5,7 +5,7 @@
 //! use tests::{Expect, Home};
 //!
 //! let Some(home) = Home::open() else { return };      // a fresh data directory and workspace; None: see `engine`
-//! let run = home.command("echo hello").start();       // `aigo run --agent command --output stream-json …`
+//! let run = home.command("echo hello").start();       // `aigo run --program command --output stream-json …`
 //! run.wait_for_text("hello");                         // waits have deadlines; there are no fixed sleeps
 //! run.finish().expect(Expect::FINISHED);              // status, reason, exit code
 //! // When `home` goes, nothing may be left of it: container, network, volume, `ipc`, session folder.

@@ -6,6 +6,7 @@ use super::groups::{AgentGroups, nano};
 use super::limits::AgentLimits;
 use crate::engine::cgroup::Probe;
 use crate::engine::{ContainerId, ContainerInfo, Engine, EngineError, LimitsUpdate};
+use crate::error_chain::chain;
 use crate::request::Limits;
 use crate::units::format_size;
 
@@ -24,11 +25,11 @@ pub struct Changed {
     pub kept: Vec<Kept>,
 }
 
-/// A container that keeps its memory bound, and why.
+/// A container that the new limits do not hold for as they are, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     pub container: ContainerId,
-    /// In words.
+    /// What it does, in words.
     pub why: String,
 }
 
@@ -68,11 +69,16 @@ impl AgentGroups {
             let steps = steps(&info, self.own(limits, *asked).0, used);
             changed.kept.extend(steps.kept.map(|why| Kept { container: container.clone(), why }));
             changed.kept.extend(update(engine, container, &steps.before).await?);
-            after.push((container, steps.after));
+            after.push((container, info.pid, steps.after));
         }
         self.hold_quota(agent, limits.cpus).await?;
-        for (container, step) in after {
+        for (container, pid, step) in after {
             changed.kept.extend(update(engine, container, &step).await?);
+            // One that was started where agents had no cgroup has only its own part.
+            if let Some(Err(error)) = limits.cpus.and(pid).map(|pid| self.confirm(agent, limits, pid)) {
+                let why = format!("has the quota for itself, and does not share it: {}", chain(&error));
+                changed.kept.push(Kept { container: container.clone(), why });
+            }
         }
         Ok(changed)
     }
@@ -97,9 +103,10 @@ fn steps(info: &ContainerInfo, target: Limits, used: Option<u64>) -> Steps {
         Some(used) if used < memory => steps.before.memory = Some(memory),
         Some(used) => {
             let (used, memory) = (format_size(used), format_size(memory));
-            steps.kept = Some(format!("it uses {used} of memory, and would be killed with a bound of {memory}"));
+            let why = format!("it uses {used}, and would be killed with a bound of {memory}");
+            steps.kept = Some(format!("keeps its memory bound: {why}"));
         }
-        None => steps.kept = Some("what it uses of memory is not known here, so its bound is not lowered".to_owned()),
+        None => steps.kept = Some("keeps its memory bound: what it uses is not known here".to_owned()),
     }
     steps
 }
@@ -116,7 +123,7 @@ async fn update(
     match engine.update(container, limits).await {
         Ok(()) | Err(EngineError::NotFound { .. } | EngineError::NotRunning { .. }) => Ok(None),
         Err(error @ EngineError::Unsupported { .. }) => {
-            Ok(Some(Kept { container: container.clone(), why: error.to_string() }))
+            Ok(Some(Kept { container: container.clone(), why: format!("keeps its bounds: {error}") }))
         }
         Err(error) => Err(error.into()),
     }

@@ -131,7 +131,11 @@ impl Enforcement {
     }
 }
 
-fn holder(info: &EngineInfo, host: &HostSide) -> Result<Holder, Hindrance> {
+/// Whether the engine's containers run on this very kernel: their processes and cgroups are then ours to look at.
+///
+/// # Errors
+/// Why not.
+pub fn on_this_kernel(info: &EngineInfo, host: &HostSide) -> Result<(), Hindrance> {
     if !host.linux || info.cgroup_driver == CgroupDriver::Machine {
         return Err(Hindrance::NotLinux);
     }
@@ -141,6 +145,11 @@ fn holder(info: &EngineInfo, host: &HostSide) -> Result<Holder, Hindrance> {
     if info.kernel != host.kernel {
         return Err(Hindrance::OtherKernel { engine: info.kernel.clone(), ours: host.kernel.clone() });
     }
+    Ok(())
+}
+
+fn holder(info: &EngineInfo, host: &HostSide) -> Result<Holder, Hindrance> {
+    on_this_kernel(info, host)?;
     match (info.cgroup_driver, info.rootless) {
         (CgroupDriver::None, _) => Err(Hindrance::NoDriver),
         (CgroupDriver::Machine, _) => Err(Hindrance::NotLinux),

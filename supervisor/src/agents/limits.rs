@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::request::Limits;
 use crate::units::{MilliCpus, format_size};
@@ -24,6 +24,42 @@ pub struct AgentLimits {
     pub pids: Option<u32>,
     /// What becomes of a request for which there is no room now.
     pub policy: LimitPolicy,
+}
+
+/// What was set of an agent's limits while a service ran: it goes before the configuration, field by field. `None`: as the
+/// configuration says; `Some(None)`: unbounded, whatever it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SetLimits {
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Option<MilliCpus>>,
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
+    pub containers: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
+    pub pids: Option<Option<u32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<LimitPolicy>,
+}
+
+/// A field that is there: serde takes null for one that is not.
+pub(crate) fn even_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl SetLimits {
+    /// What holds where this goes before `base`.
+    #[must_use]
+    pub fn over(&self, base: AgentLimits) -> AgentLimits {
+        AgentLimits {
+            cpus: self.cpus.unwrap_or(base.cpus),
+            memory: self.memory.unwrap_or(base.memory),
+            containers: self.containers.unwrap_or(base.containers),
+            pids: self.pids.unwrap_or(base.pids),
+            policy: self.policy.unwrap_or(base.policy),
+        }
+    }
 }
 
 /// What becomes of a request over the limit.
@@ -109,6 +145,18 @@ mod tests {
         assert_eq!(given, Limits { cpus: MilliCpus(500), memory: 1 << 30, pids: 1024 });
         let said: Vec<String> = lowered.iter().map(ToString::to_string).collect();
         assert_eq!(said, ["0.5 CPUs instead of 2", "1 GiB of memory instead of 4 GiB"]);
+    }
+
+    #[test]
+    fn what_was_set_goes_before_the_configuration_field_by_field() {
+        let base =
+            AgentLimits { cpus: Some(MilliCpus(500)), memory: Some(7), pids: Some(64), ..AgentLimits::default() };
+        assert_eq!(SetLimits::default().over(base), base);
+        let set = SetLimits { cpus: Some(None), memory: Some(Some(9)), ..SetLimits::default() };
+        assert_eq!(set.over(base), AgentLimits { cpus: None, memory: Some(9), ..base });
+        let json = serde_json::to_value(set).unwrap();
+        assert_eq!(json, serde_json::json!({"cpus": null, "memory": 9}));
+        assert_eq!(serde_json::from_value::<SetLimits>(json).unwrap(), set);
     }
 
     #[test]

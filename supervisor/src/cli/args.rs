@@ -1,6 +1,7 @@
 //! The flags, typed. Values are checked here, so that an error names the flag, the value and what is allowed.
 
 pub mod config;
+pub mod queue;
 pub mod records;
 pub mod serve;
 pub mod service;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use crate::agents::{AgentName, InvalidAgentName};
 use crate::engine::detect::{Choice, ENGINE_VARIABLE};
 use crate::request::{DEFAULT_IMAGE, DEFAULT_PIDS, DEFAULT_PROXY_PORT, MountRequest};
 use crate::units::{MilliCpus, parse_cpus, parse_duration, parse_grace, parse_size};
@@ -80,6 +82,8 @@ pub enum Command {
     Export(records::ExportArgs),
     /// End a session: gracefully, then by force
     Stop(StopArgs),
+    /// List requests that wait for room, or take one out
+    Queue(queue::QueueArgs),
     /// Send a message to a running session
     Send(SendArgs),
     /// Stop the current turn of a running session; the session goes on
@@ -124,7 +128,7 @@ pub enum Command {
     aigo run -w ./my-project \"make the tests pass\"\n  \
     git diff | aigo run --prompt-file - --memory 2g --timeout 10m\n  \
     aigo run --replay script.jsonl \"try it without spending tokens\"\n  \
-    aigo run --agent command -- ./build.sh --all\n\n\
+    aigo run --program command -- ./build.sh --all\n\n\
     On a terminal, typed lines go to the agent while it works. Ctrl-C interrupts its turn, a second one closes the\n\
     session, a third kills it. Without a terminal the first interrupts and closes, and the second kills.\n\n\
     Exit codes: 0 completed, 1 the agent failed, 2 wrong usage, 3 engine, image or credential missing,\n\
@@ -133,7 +137,7 @@ pub struct RunArgs {
     /// What the agent is to do
     #[arg(value_name = "PROMPT", conflicts_with = "prompt_file")]
     pub prompt: Option<String>,
-    /// The program and its arguments, for `--agent command`
+    /// The program and its arguments, for `--program command`
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
     /// Read the prompt from a file, or from standard input with `-`
@@ -155,9 +159,12 @@ pub struct RunArgs {
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
 
-    /// Which agent works
+    /// What runs in the container
     #[arg(long, value_enum, default_value_t, help_heading = "Agent")]
-    pub agent: AgentChoice,
+    pub program: ProgramChoice,
+    /// On whose account: the agent whose limits the service holds the session to [default: default]
+    #[arg(long, value_name = "NAME", value_parser = parse_agent, help_heading = "Limits")]
+    pub agent: Option<AgentName>,
     /// The model, by alias (opus, sonnet, haiku) or id
     #[arg(long, value_name = "MODEL", help_heading = "Agent")]
     pub model: Option<String>,
@@ -170,7 +177,7 @@ pub struct RunArgs {
     /// Honour the project's .claude/settings.json; it can run hooks and redirect the model's traffic
     #[arg(long, help_heading = "Agent")]
     pub project_settings: bool,
-    /// How the output of `--agent command` is read
+    /// How the output of `--program command` is read
     #[arg(long, value_enum, default_value_t, help_heading = "Agent")]
     pub command_output: CommandOutputChoice,
     /// Leave the session to the service that runs here, and print its id
@@ -243,9 +250,13 @@ fn parse_limit(text: &str) -> Result<TimeLimit, crate::units::BadUnit> {
     parse_duration(text).map(TimeLimit)
 }
 
-/// Which agent works.
+fn parse_agent(text: &str) -> Result<AgentName, InvalidAgentName> {
+    text.parse()
+}
+
+/// What runs in the container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum AgentChoice {
+pub enum ProgramChoice {
     /// Claude Code
     #[default]
     Claude,
@@ -478,6 +489,8 @@ mod tests {
             ("--cpus", "many", "0.5"),
             ("--mount", "/a:b:c", "DIR:NAME"),
             ("--pids", "0", "1.."),
+            ("--agent", "My Agent", "lower-case letters"),
+            ("--program", "gpt", "command"),
         ] {
             let error = Args::try_parse_from(["aigo", "run", flag, value, "x"]).unwrap_err().to_string();
             assert!(error.contains(flag) && error.contains(value) && error.contains(allowed), "{error}");

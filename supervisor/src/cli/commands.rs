@@ -8,6 +8,7 @@ pub mod hand_over;
 pub mod image;
 pub mod logs;
 pub mod ps;
+pub mod queue;
 pub mod records;
 pub mod run;
 pub mod serve;

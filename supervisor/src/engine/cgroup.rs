@@ -46,6 +46,9 @@ pub enum CgroupError {
     },
     #[error("{whose} is in no cgroup that counts memory or processes, as far as this machine's mounts show")]
     NotFound { whose: Whose },
+    /// Its figures would be those of others, too: an engine without cgroups leaves containers in its own.
+    #[error("{whose} is in the cgroup {path}, which is not its container's own")]
+    Shared { whose: Whose, path: String },
 }
 
 /// Whose cgroup it is.

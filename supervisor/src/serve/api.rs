@@ -11,7 +11,7 @@ pub mod extract;
 pub mod guard;
 mod image;
 pub mod problem;
-mod queue;
+pub mod queue;
 mod records;
 mod sessions;
 mod system;
@@ -111,7 +111,7 @@ fn routes() -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(queue::list))
         .routes(routes!(queue::cancel))
         .routes(routes!(agents::list))
-        .routes(routes!(agents::show, agents::set))
+        .routes(routes!(agents::show, agents::set, agents::reset))
         .routes(routes!(records::history))
         .routes(routes!(records::metrics))
         .routes(routes!(records::audit_log));

@@ -2,9 +2,10 @@
 
 mod desk;
 mod limits;
+mod told;
 mod waiting;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::engine::EngineSlot;
+use super::meter::{Meter, Reading, Running};
 use crate::admission::Refusal;
-use crate::agents::AgentError;
+use crate::agents::{AgentError, AgentName};
 use crate::config::Config;
 use crate::dirs::DataDir;
 use crate::door::{Asking, Door, Refused};
@@ -25,13 +27,13 @@ use crate::request::wire::NewSession;
 use crate::request::{ModelSource, SessionRequest};
 use crate::session::SessionId;
 use crate::session::control::{Answer, ControlError, Request, ask};
-use crate::session::launch::{AdoptError, Adopted, LaunchError, Launcher, Remote, Session};
+use crate::session::launch::{AdoptError, Adopted, LaunchError, Launcher, Remote, Session, Up};
 use crate::session::recover;
 use crate::session::status::{EndReason, Ending, Status};
 use crate::store::{Decision, NewAudit, SessionFilter, SessionRow, Store, StoreError};
 
 pub(crate) use desk::MEASURE;
-pub use limits::ChangeError;
+pub use limits::{ChangeError, Sources};
 pub use waiting::InLine;
 
 use desk::Desk;
@@ -61,8 +63,9 @@ pub struct Manager {
     desk: Mutex<Desk>,
     /// Held from an offer until the row of who waits is written: nobody is launched, ended or missed in between.
     gate: tokio::sync::Mutex<()>,
-    /// Held while an agent's cgroup is made for somebody, or those of nobody are removed.
-    groups: tokio::sync::Mutex<()>,
+    /// Held while an agent's limits are taken to a launch or to what runs, and while cgroups of nobody are removed.
+    changing: tokio::sync::Mutex<()>,
+    meter: Meter,
     judging: Arc<Semaphore>,
     tasks: TaskTracker,
     /// Those whose turn has come, until they are brought up.
@@ -73,9 +76,11 @@ pub struct Manager {
 
 #[derive(Clone, Debug)]
 struct Live {
+    agent: String,
     remote: Remote,
     latest: watch::Receiver<u64>,
     up: CancellationToken,
+    container: watch::Receiver<Option<Up>>,
 }
 
 /// What became of a session that nobody owned.
@@ -162,7 +167,8 @@ impl Manager {
             live: Mutex::default(),
             desk,
             gate: tokio::sync::Mutex::default(),
-            groups: tokio::sync::Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            meter: Meter::default(),
             judging: Arc::new(Semaphore::new(JUDGED_AT_ONCE)),
             tasks: TaskTracker::new(),
             turns: TaskTracker::new(),
@@ -203,23 +209,6 @@ impl Manager {
         self.moved(moved);
         let manager = Arc::clone(self);
         self.tasks.spawn(async move { manager.change_all(&old, &new).await });
-    }
-
-    /// Gives what runs the limits that a new configuration has for its agents.
-    async fn change_all(&self, old: &Config, new: &Config) {
-        let ((old, old_others), (new, new_others)) = (old.agent_limits(), new.agent_limits());
-        for agent in self.agents().await.unwrap_or_default() {
-            let before = old.get(&agent).copied().unwrap_or(old_others);
-            let now = new.get(&agent).copied().unwrap_or(new_others);
-            // What was set by the API goes before the configuration.
-            if before == now || self.desk().set.contains_key(&agent) {
-                continue;
-            }
-            match self.change(&agent, before, now).await {
-                Ok(said) => said.iter().for_each(|said| tracing::warn!("limits of agent `{agent}`: {said}")),
-                Err(error) => tracing::error!("limits of agent `{agent}`: {}", chain(&error)),
-            }
-        }
     }
 
     fn door(&self) -> Door {
@@ -309,18 +298,26 @@ impl Manager {
                 && recover::elsewhere(row, &launcher.identity).is_none()
                 && self.latest(&row.id).is_none()
         });
-        let adopting = ours.map(|row| self.adopt(&launcher, row));
-        let adopted: Vec<Result<Found, String>> =
+        let adopting = ours.map(async |row| {
+            let agent = row.agent.parse::<AgentName>().ok();
+            (agent, self.adopt(&launcher, row).await)
+        });
+        let adopted: Vec<(Option<AgentName>, Result<Found, String>)> =
             stream::iter(adopting).buffer_unordered(ADOPTED_AT_ONCE).collect().await;
+        let mut agents = BTreeSet::new();
         let mut reconciled = Reconciled::default();
-        for outcome in adopted {
+        for (agent, outcome) in adopted {
             match outcome {
-                Ok(Found::Ours) => reconciled.adopted += 1,
+                Ok(Found::Ours) => {
+                    reconciled.adopted += 1;
+                    agents.extend(agent);
+                }
                 Ok(Found::Ended) => reconciled.ended += 1,
                 Ok(Found::Owned) => {}
                 Err(problem) => reconciled.problems.push(problem),
             }
         }
+        self.change_adopted(agents).await;
         if recover::is_due(&launcher).await? {
             let swept = recover::sweep(&launcher).await;
             reconciled.ended += swept.sessions.len();
@@ -358,7 +355,7 @@ impl Manager {
         });
         match launcher.adopt(&row, &request, upstream, notes).await {
             Ok(Adopted::Ours(session)) => {
-                self.keep(*session);
+                self.keep(*session, row.agent);
                 Ok(Found::Ours)
             }
             Ok(Adopted::Owned) => Ok(Found::Owned),
@@ -389,9 +386,11 @@ impl Manager {
     }
 
     /// Owns a session until its end.
-    fn keep(self: &Arc<Self>, mut session: Session) {
+    fn keep(self: &Arc<Self>, mut session: Session, agent: String) {
         let id = session.id.clone();
-        let live = Live { remote: session.remote(), latest: session.latest.clone(), up: session.up.clone() };
+        let (remote, latest) = (session.remote(), session.latest.clone());
+        let (up, container) = (session.up.clone(), session.container.clone());
+        let live = Live { agent, remote, latest, up, container };
         self.lock().insert(id.clone(), live);
         let manager = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -429,6 +428,16 @@ impl Manager {
     /// Wakes when the session has new events; none for sessions of other processes.
     pub fn latest(&self, id: &SessionId) -> Option<watch::Receiver<u64>> {
         self.lock().get(id).map(|live| live.latest.clone())
+    }
+
+    /// What the sessions of this daemon that run use: read at most a second ago.
+    pub async fn usage(&self) -> Arc<Reading> {
+        let running = || {
+            let live = self.lock();
+            let up = live.iter().filter_map(|(id, live)| Some((id, &live.agent, live.container.borrow().clone()?)));
+            up.map(|(id, agent, up)| Running { id: id.clone(), agent: agent.clone(), up }).collect()
+        };
+        self.meter.read(running, || self.desk().here.clone()).await
     }
 
     /// Whether the service can do its work: its store answers.

@@ -1,19 +1,17 @@
 //! The figures of the service, as JSON and in the OpenMetrics text format.
 
+mod series;
+
 use std::time::Instant;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::manager::Manager;
+use super::meter::{Measured, Reading, Unmeasured};
 use crate::session::status::Status;
 use crate::store::StoreError;
+use crate::usage::HostUsage;
 
 /// See the module's text. Counts are of the sessions that the store still holds.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -25,6 +23,14 @@ pub struct Metrics {
     pub running: u64,
     /// Sessions that wait for room.
     pub queued: u64,
+    /// What running sessions use together, as far as it is known; see `unmeasured`.
+    pub usage: Total,
+    /// What each of them uses.
+    pub by_session: Vec<Measured>,
+    /// Running sessions of which that is not known, with the reason.
+    pub unmeasured: Vec<Unmeasured>,
+    /// The machine that the service runs on, where it tells.
+    pub host: Option<Host>,
     /// Tokens that models read for ended sessions.
     pub input_tokens: u64,
     /// Tokens that models wrote for ended sessions.
@@ -47,10 +53,38 @@ pub struct StatusCount {
     pub count: u64,
 }
 
+/// What several sessions use together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Total {
+    /// How many are counted here.
+    pub sessions: u64,
+    /// 100 is one CPU; the average of the last seconds.
+    pub cpu_percent: f64,
+    /// Bytes of memory in use.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u64,
+}
+
+/// The machine.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Host {
+    /// Bytes.
+    pub memory_total_bytes: u64,
+    /// Bytes that could be given to programs without swapping.
+    pub memory_available_bytes: u64,
+    /// Processors.
+    pub cpus: u32,
+}
+
 /// Reads the figures.
 pub async fn gather(manager: &Manager, started: Instant) -> Result<Metrics, StoreError> {
     let totals = manager.store.totals().await?;
+    let reading = manager.usage().await;
     let count = |status: Status| totals.by_status.iter().find(|(found, _)| *found == status).map_or(0, |(_, n)| *n);
+    let Reading { measured, unmeasured } = (*reading).clone();
     Ok(Metrics {
         sessions: Status::ALL
             .into_iter()
@@ -58,6 +92,14 @@ pub async fn gather(manager: &Manager, started: Instant) -> Result<Metrics, Stor
             .collect(),
         running: [Status::Provisioning, Status::Running, Status::Closing].into_iter().map(count).sum(),
         queued: count(Status::Queued),
+        usage: Total::of(&measured),
+        by_session: measured,
+        unmeasured,
+        host: HostUsage::read().ok().map(|host| Host {
+            memory_total_bytes: host.memory_total,
+            memory_available_bytes: host.memory_available,
+            cpus: host.cpus,
+        }),
         input_tokens: totals.input_tokens,
         output_tokens: totals.output_tokens,
         cost_usd: totals.cost_usd,
@@ -66,85 +108,24 @@ pub async fn gather(manager: &Manager, started: Instant) -> Result<Metrics, Stor
     })
 }
 
+impl Total {
+    /// The sum.
+    pub fn of<'a>(sessions: impl IntoIterator<Item = &'a Measured>) -> Self {
+        let mut total = Self::default();
+        for Measured { usage, .. } in sessions {
+            total.sessions += 1;
+            total.cpu_percent += usage.cpu_percent.unwrap_or_default();
+            total.memory_bytes = total.memory_bytes.saturating_add(usage.memory_bytes.unwrap_or_default());
+            total.processes = total.processes.saturating_add(usage.processes.unwrap_or_default());
+        }
+        total
+    }
+}
+
 /// Our resident memory: the second field of `/proc/self/statm`, in pages (proc(5)).
 fn resident() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
     Some(pages.saturating_mul(u64::try_from(page).ok()?))
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfStatus {
-    status: &'static str,
-}
-
-impl Metrics {
-    /// The OpenMetrics text format (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
-    pub fn open_metrics(&self) -> Result<String, std::fmt::Error> {
-        let mut registry = Registry::with_prefix("aigo");
-        let sessions = Family::<OfStatus, Gauge>::default();
-        for StatusCount { status, count } in &self.sessions {
-            sessions.get_or_create(&OfStatus { status }).set(i64::try_from(*count).unwrap_or(i64::MAX));
-        }
-        registry.register("sessions", "Sessions in the store by status", sessions);
-        registry.register(
-            "input_tokens",
-            "Tokens that models read for ended sessions",
-            ConstCounter::new(self.input_tokens),
-        );
-        registry.register(
-            "output_tokens",
-            "Tokens that models wrote for ended sessions",
-            ConstCounter::new(self.output_tokens),
-        );
-        registry.register(
-            "cost_usd",
-            "US dollars, as agents reckon, of ended sessions",
-            ConstCounter::new(self.cost_usd),
-        );
-        registry.register_with_unit(
-            "uptime",
-            "Time since the service started",
-            Unit::Seconds,
-            ConstGauge::new(i64::try_from(self.uptime_secs).unwrap_or(i64::MAX)),
-        );
-        if let Some(bytes) = self.supervisor_memory_bytes {
-            let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
-            registry.register_with_unit("resident_memory", "Memory of the service itself", Unit::Bytes, gauge);
-        }
-        let mut text = String::new();
-        encode(&mut text, &registry)?;
-        Ok(text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_text_names_each_figure_with_its_unit() {
-        let metrics = Metrics {
-            sessions: vec![StatusCount { status: "running", count: 3 }],
-            running: 3,
-            queued: 0,
-            input_tokens: 10,
-            output_tokens: 20,
-            cost_usd: 0.5,
-            supervisor_memory_bytes: resident(),
-            uptime_secs: 7,
-        };
-        let text = metrics.open_metrics().unwrap();
-        for line in [
-            "aigo_sessions{status=\"running\"} 3",
-            "aigo_input_tokens_total 10",
-            "aigo_cost_usd_total 0.5",
-            "aigo_uptime_seconds 7",
-            "# TYPE aigo_resident_memory_bytes gauge",
-            "# EOF",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
-        }
-    }
 }

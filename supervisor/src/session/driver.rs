@@ -7,12 +7,10 @@
 //! proxy: requests in flight ┘
 //! ```
 
-mod budget;
 mod checkpoint;
 mod facts;
 mod heartbeat;
 mod intake;
-mod ledger;
 mod notices;
 mod pace;
 
@@ -35,6 +33,7 @@ use tokio::time::Instant;
 
 use super::control::{Answer, Pending, Request};
 use super::event::{HostEvent, Summary, What};
+use super::ledger::Ledger;
 use super::machine::{Command, Effect, Input, Machine, NOTICE_ID, Rules};
 use super::status::{Ending, Status};
 use super::{SessionId, resources::Running};
@@ -54,7 +53,7 @@ const CALM_PULSE: Duration = Duration::from_secs(2);
 /// Everything a driver works with from the start.
 #[derive(Debug)]
 pub struct Driver {
-    ledger: ledger::Ledger,
+    ledger: Ledger,
     engine: SharedEngine,
     ipc: HostIpc,
     outbox: Outbox,
@@ -118,7 +117,7 @@ impl Driver {
             survives: false,
             heard: 0,
             age: Duration::ZERO,
-            ledger: ledger::Ledger::new(id, store, latest),
+            ledger: Ledger::new(id, store, latest),
             engine,
             ipc,
         })
@@ -148,6 +147,7 @@ impl Driver {
         self.survives = true;
         self.container = container;
         self.started = Instant::now();
+        self.ledger.catch_up().await?;
         let cursor = store.journal_cursor(id).await?.and_then(|json| serde_json::from_str(&json).ok());
         self.journal = self.ipc.journal(cursor.unwrap_or(Cursor::START));
         // One of an older aigo that cannot be read: the events tell the same, from the first.

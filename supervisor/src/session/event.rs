@@ -55,8 +55,11 @@ pub enum HostEvent {
     Session {
         /// Its id, for `aigo send`, `interrupt`, `stop` and `logs`.
         session: SessionId,
-        /// `claude` or `command`.
+        /// On whose account it runs.
         agent: String,
+        /// What runs in the container: `claude` or `command`. An aigo that had no name for it but `agent` left it out.
+        #[serde(default)]
+        program: String,
         /// The image.
         image: String,
         /// The user's folder.

@@ -29,13 +29,13 @@ use super::status::{EndReason, Ending};
 use super::{SessionId, control, recover};
 use crate::agents::{AgentGroups, AgentLimits, AgentName, Placement};
 use crate::dirs::{DataDir, SessionDir};
-use crate::engine::{EngineIdentity, SharedEngine};
+use crate::engine::{ContainerId, EngineIdentity, SharedEngine};
 use crate::error_chain::chain;
 use crate::failpoint::reach;
 use crate::plan::LaunchPlan;
 use crate::policy::Permit;
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
-use crate::store::{DEFAULT_PRINCIPAL, Outcome, SessionRow, Store, StoreError};
+use crate::store::{DEFAULT_AGENT, Outcome, SessionRow, Store, StoreError};
 use crate::workspace::changes::Look;
 use crate::workspace::mountpoints::Held;
 
@@ -73,8 +73,19 @@ pub struct Session {
     pub latest: watch::Receiver<u64>,
     /// Cancelled when its container runs, or it has ended before: from then on another process can go on with it.
     pub up: CancellationToken,
+    /// Its container, once that runs; of a session of another process it is not known here.
+    pub container: watch::Receiver<Option<Up>>,
     commands: mpsc::Sender<Pending>,
     task: JoinHandle<Ending>,
+}
+
+/// A container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Up {
+    /// The engine's id.
+    pub container: ContainerId,
+    /// Its first process as the engine's machine numbers it.
+    pub pid: Option<i32>,
 }
 
 /// Reaches a session's driver.
@@ -94,7 +105,8 @@ impl Session {
         let up = CancellationToken::new();
         // Its owner has brought it up, or does so.
         up.cancel();
-        Self { id, latest, up, commands, task }
+        let (_, container) = watch::channel(None);
+        Self { id, latest, up, container, commands, task }
     }
 
     /// A way to ask for things while somebody else waits for the end.
@@ -202,7 +214,7 @@ impl Launcher {
         let listener = control::listen(&socket, commands.clone())
             .map_err(|source| LaunchError::Folder { path: socket.clone(), source })?;
         let mut row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace.clone());
-        (row.principal, row.request) = (account.principal, account.request);
+        (row.agent, row.request) = (account.agent, account.request);
         reach("row.before");
         if let Err(error) = self.store.insert_session(row.on(self.identity.clone())).await {
             listener.abort();
@@ -225,9 +237,10 @@ impl Launcher {
         });
         let up = CancellationToken::new();
         let rising = Some(up.clone().drop_guard());
-        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes, rising };
+        let (container, seen) = watch::channel(None);
+        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes, rising, container };
         let beginning = Beginning::Launch(Box::new(plan), upstream, account.hold.map(Box::new));
-        Ok(Session { id, latest: latest_seen, up, commands, task: life.spawn(beginning, listener) })
+        Ok(Session { id, latest: latest_seen, up, container: seen, commands, task: life.spawn(beginning, listener) })
     }
 }
 
@@ -237,7 +250,7 @@ pub struct Account {
     /// The session's id: a new one, or that of one which waited.
     pub id: SessionId,
     /// Whose.
-    pub principal: String,
+    pub agent: String,
     /// What was asked for, as JSON, if another process is to be able to go on with the session after this one.
     pub request: Option<String>,
     /// What its agent's limits mean for it.
@@ -267,18 +280,19 @@ pub struct HeldBy {
 }
 
 impl Hold {
-    /// Looks whether the kernel holds the container of this process; says so if not.
+    /// Looks whether the kernel holds the container of this process to its agent's quota, if that has one; says so if not.
     pub(super) fn confirm(&self, pid: i32) -> Option<String> {
         // Only what was put into a cgroup of the agent's can be missing from it.
         self.placement.cgroup_parent.as_ref()?;
         let HeldBy { agent, limits, groups } = &self.by;
+        limits.cpus?;
         groups.confirm(agent, limits, pid).err().map(|error| chain(&error))
     }
 }
 
 impl Default for Account {
     fn default() -> Self {
-        Self { id: SessionId::random(), principal: DEFAULT_PRINCIPAL.to_owned(), request: None, hold: None }
+        Self { id: SessionId::random(), agent: DEFAULT_AGENT.to_owned(), request: None, hold: None }
     }
 }
 
@@ -310,6 +324,7 @@ struct Life {
     wishes: mpsc::Receiver<Pending>,
     /// Held until the container runs.
     rising: Option<DropGuard>,
+    container: watch::Sender<Option<Up>>,
 }
 
 /// What a life comes to before everything is let go.
@@ -406,6 +421,7 @@ impl Life {
     ) -> Result<Worked, StoreError> {
         drop(self.rising.take());
         let provision::Provisioned { running, before } = provisioned;
+        self.container.send_replace(Some(Up { container: running.container.clone(), pid: running.pid }));
         let ending = self.driver.run(&running, &mut self.wishes, &mut notices).await?;
         let requests = running.traffic.as_ref().map(|traffic| traffic.usage().requests);
         Ok(Worked { ending, before, requests })
@@ -422,7 +438,8 @@ impl Life {
         driver
             .tell(HostEvent::Session {
                 session: plan.id().clone(),
-                agent: request.agent.word().to_owned(),
+                agent: request.principal.to_string(),
+                program: request.agent.word().to_owned(),
                 image: request.image.clone(),
                 workspace: facts.workspace.canonical.to_string_lossy().into_owned(),
             })

@@ -6,6 +6,7 @@ use super::writer::{JobError, Store, StoreError};
 use crate::failpoint::reach;
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, SessionEvent, What};
+use crate::session::status::Status;
 
 /// Bytes of events that are read at once, but for the last one of them: a reader needs little memory, however much an
 /// agent says at a time.
@@ -203,6 +204,37 @@ impl Store {
             }
             transaction.commit()?;
             Ok(told)
+        })
+        .await
+    }
+}
+
+impl Store {
+    /// Stores an event of a session that waits for room; false, and nothing is stored, if it does not wait any more.
+    pub async fn tell_queued(&self, session: &SessionId, event: HostEvent) -> Result<bool, StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let waits = transaction
+                .prepare_cached("SELECT 1 FROM sessions WHERE id = ?1 AND status = ?2 AND ended_at IS NULL")?
+                .exists(params![session.as_str(), Status::Queued.word()])?;
+            if waits {
+                insert_next(&transaction, &session, event.into())?;
+                transaction.commit()?;
+            }
+            Ok(waits)
+        })
+        .await
+    }
+
+    /// Bytes of all events of a session, as they are stored.
+    pub async fn event_bytes(&self, session: &SessionId) -> Result<u64, StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            // Lengths are in the rows' headers: the bodies are not read.
+            Ok(connection
+                .prepare_cached("SELECT coalesce(sum(octet_length(body)), 0) FROM events WHERE session = ?1")?
+                .query_row([session.as_str()], |row| row.get(0))?)
         })
         .await
     }

@@ -25,11 +25,10 @@ pub struct SessionRow {
     /// Why it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
-    /// `claude` or `command`.
-    pub agent: String,
+    /// What runs in the container: `claude` or `command`.
+    pub program: String,
     /// On whose account it runs.
-    #[serde(skip)]
-    pub principal: String,
+    pub agent: String,
     /// What was asked for, as JSON: of a session that a service owns, so that the next service can go on with it.
     #[serde(skip)]
     pub request: Option<String>,
@@ -60,13 +59,13 @@ pub struct SessionRow {
 
 impl SessionRow {
     /// A session that this process is about to bring up.
-    pub fn new(id: SessionId, agent: &str, image: &str, workspace: impl Into<PathBuf>) -> Self {
+    pub fn new(id: SessionId, program: &str, image: &str, workspace: impl Into<PathBuf>) -> Self {
         Self {
             id,
             status: Status::Provisioning,
             ending: None,
-            agent: agent.to_owned(),
-            principal: DEFAULT_PRINCIPAL.to_owned(),
+            program: program.to_owned(),
+            agent: DEFAULT_AGENT.to_owned(),
             request: None,
             image: image.to_owned(),
             workspace: workspace.into(),
@@ -88,7 +87,7 @@ impl SessionRow {
 }
 
 /// Whose account a session is on if nobody else's.
-pub const DEFAULT_PRINCIPAL: &str = "default";
+pub const DEFAULT_AGENT: &str = "default";
 
 /// A page of sessions, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +95,7 @@ pub struct SessionPage {
     /// Only those with this status.
     pub status: Option<Status>,
     /// Only those on this account.
-    pub principal: Option<String>,
+    pub agent: Option<String>,
     /// Only those after (older than) this one.
     pub after: Option<SessionId>,
     /// At most as many.
@@ -136,6 +135,7 @@ pub enum SessionFilter {
     Live,
 }
 
+/// The first tables called the program `agent`, and whose account it is on came later, as `principal`.
 const COLUMNS: &str = "id, status, reason, agent, image, workspace, created_at, ended_at, owner_pid, container, network, \
                        summary, engine_id, engine_endpoint, principal, request";
 
@@ -160,14 +160,14 @@ impl Store {
                 params![
                     row.id.as_str(),
                     row.status.word(),
-                    row.agent,
+                    row.program,
                     row.image,
                     row.workspace.to_string_lossy(),
                     row.created_at.to_string(),
                     row.owner_pid,
                     row.engine.as_ref().map(|engine| &engine.id),
                     row.engine.as_ref().map(|engine| &engine.endpoint),
-                    row.principal,
+                    row.agent,
                     row.request,
                 ],
             )?;
@@ -278,7 +278,7 @@ impl Store {
             );
             let mut query = connection.prepare_cached(&sql)?;
             let after = page.after.as_ref().map(SessionId::as_str);
-            let values = params![page.status.map(Status::word), page.principal, after, page.limit as u64];
+            let values = params![page.status.map(Status::word), page.agent, after, page.limit as u64];
             let rows = query.query_map(values, |row| Ok(read(row)))?;
             rows.map(|row| row?).collect()
         })
@@ -350,7 +350,7 @@ fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
             .map_err(|error: crate::session::id::InvalidSessionId| JobError::Corrupt(error.to_string()))?,
         status: Status::from_word(&status).ok_or_else(|| JobError::Corrupt(format!("status `{status}`")))?,
         ending: optional(2)?.map(|json| serde_json::from_str(&json)).transpose()?,
-        agent: text(3)?,
+        program: text(3)?,
         image: text(4)?,
         workspace: text(5)?.into(),
         created_at: time(text(6)?)?,
@@ -360,7 +360,7 @@ fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
         network: optional(10)?,
         summary: optional(11)?.map(|json| serde_json::from_str(&json)).transpose()?,
         engine: optional(12)?.zip(optional(13)?).map(|(id, endpoint)| EngineIdentity { id, endpoint }),
-        principal: text(14)?,
+        agent: text(14)?,
         request: optional(15)?,
     })
 }

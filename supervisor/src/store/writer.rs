@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002-mounted.sql"),
     include_str!("migrations/0003-engine-id.sql"),
     include_str!("migrations/0004-service.sql"),
+    include_str!("migrations/0005-settings.sql"),
 ];
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -198,7 +199,7 @@ mod tests {
     async fn a_database_of_each_older_aigo_is_gone_on_with() {
         use crate::session::event::{HostEvent, What};
         use crate::session::status::{EndReason, Ending, Status};
-        use crate::store::{DEFAULT_PRINCIPAL, Outcome, SessionFilter, SessionPage};
+        use crate::store::{DEFAULT_AGENT, Outcome, SessionFilter, SessionPage};
 
         for version in 1..=MIGRATIONS.len() {
             let dir = tempfile::tempdir().unwrap();
@@ -211,12 +212,9 @@ mod tests {
             let store = Store::open(&path).unwrap();
             let live = store.sessions(SessionFilter::Live).await.unwrap();
             let [live] = &live[..] else { panic!("version {version}: {live:?}") };
-            assert_eq!(
-                (live.status, live.principal.as_str(), &live.request),
-                (Status::Running, DEFAULT_PRINCIPAL, &None)
-            );
+            assert_eq!((live.status, live.agent.as_str(), &live.request), (Status::Running, DEFAULT_AGENT, &None));
             assert_eq!(live.engine, None);
-            let page = SessionPage { status: Some(Status::Failed), principal: None, after: None, limit: 9 };
+            let page = SessionPage { status: Some(Status::Failed), agent: None, after: None, limit: 9 };
             let ended = store.session_page(page).await.unwrap();
             assert_eq!(ended[0].ending, Some(Ending::new(EndReason::AgentExit { code: 3 })));
             assert_eq!(ended[0].summary.as_ref().map(|summary| (summary.turns, summary.tokens.output)), Some((1, 2)));

@@ -47,7 +47,8 @@ async fn left(house: &House, started: bool, why: Option<Ending>, request: Option
     let (folder, ipc) = estate(house, &id);
     let session = HostEvent::Session {
         session: id.clone(),
-        agent: "command".into(),
+        agent: "default".into(),
+        program: "command".into(),
         image: IMAGE.into(),
         workspace: house.workspace.display().to_string(),
     };

@@ -24,7 +24,7 @@ fn ps_lists_what_runs_and_on_demand_what_ended() {
     let [row] = &rows[..] else { panic!("{rows:#?}") };
     assert_eq!(row["id"], session);
     assert_eq!(row["status"], "running");
-    assert_eq!(row["agent"], "command");
+    assert_eq!((&row["agent"], &row["program"]), (&"default".into(), &"command".into()));
     assert_eq!(row["workspace"].as_str(), home.workspace().canonicalize().unwrap().to_str());
     let text = home.aigo(["ps"]).stdout;
     assert!(text.contains(&session) && text.contains("running"), "{text}");

@@ -278,7 +278,8 @@ fn usage_of_fifty_containers_is_read_in_ten_milliseconds() {
         let mut survey = Survey::new();
         for number in 0..COUNT {
             let runs = stage.start(&agent("many"), &AgentLimits::default(), IDLE).await;
-            survey.watch(number, stage.pid(&runs.container).await).unwrap();
+            let pid = stage.pid(&runs.container).await;
+            survey.watch(number, pid, &runs.container, Instant::now()).unwrap();
         }
         let mut times: Vec<Duration> = (0..20)
             .map(|_| {

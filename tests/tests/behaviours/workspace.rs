@@ -25,7 +25,7 @@ fn a_folder_that_cannot_be_read_is_refused_before_anything_starts() {
     let output = Command::new("setpriv")
         .args([&format!("--reuid={STRANGER}"), &format!("--regid={STRANGER}"), "--clear-groups"])
         .arg(aigo)
-        .args(["run", "--agent", "command", "--workspace"])
+        .args(["run", "--program", "command", "--workspace"])
         .arg(home.workspace())
         .args(["--", "true"])
         .env("AIGO_DATA_DIR", home.data())

@@ -44,7 +44,7 @@ fn bad_values_of_flags_are_named_with_what_is_allowed() {
         ("--max-turns", "0", "1..=10000"),
         ("--proxy-port", "0", "1..=65535"),
         ("--proxy-port", "70000", "1..=65535"),
-        ("--agent", "gpt", "claude, command"),
+        ("--program", "gpt", "claude, command"),
         ("--output", "xml", "text, json, stream-json"),
         ("--color", "blue", "auto, always, never"),
         ("--mount", "/a:b:c", "DIR:NAME:rw"),
@@ -83,7 +83,7 @@ fn a_prompt_that_is_missing_empty_or_unreadable_is_named_before_anything_else() 
 #[test]
 fn a_command_belongs_to_the_agent_that_runs_commands() {
     let home = Home::without_engine();
-    run_refused(&home, &["--", "make", "all"], &["--agent command -- make all"]);
+    run_refused(&home, &["--", "make", "all"], &["--program command -- make all"]);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_folder_that_is_not_there_is_named_with_its_remedy() {
 #[test]
 fn more_than_the_engines_host_has_is_refused_without_leaving_anything() {
     let Some(home) = Home::open() else { return };
-    run_refused(&home, &["--agent", "command", "--cpus", "1000", "--", "true"], &["--cpus 1000", "has only"]);
+    run_refused(&home, &["--program", "command", "--cpus", "1000", "--", "true"], &["--cpus 1000", "has only"]);
     assert!(home.containers().is_empty());
 }
 
@@ -122,7 +122,7 @@ fn more_than_the_engines_host_has_is_refused_without_leaving_anything() {
 fn what_policy_refuses_is_named_before_the_engine_is_asked() {
     let home = Home::without_engine();
     let workspace = home.workspace();
-    let command = ["run", "--workspace", workspace.to_str().unwrap(), "--agent", "command"];
+    let command = ["run", "--workspace", workspace.to_str().unwrap(), "--program", "command"];
     let refused = |flags: &[&str], names: &[&str]| {
         let mut aigo = home.aigo_command([&command, flags].concat());
         let output = aigo.env("DOCKER_HOST", "unix:///no/engine.sock").output().unwrap();
@@ -296,7 +296,7 @@ fn a_data_directory_that_cannot_be_used_is_named() {
         assert!(said.stderr.contains(path) && said.stderr.contains("--data-dir"), "{}", said.stderr);
     }
     let workspace = home.workspace();
-    let run = ["run", "--workspace", workspace.to_str().unwrap(), "--data-dir", "/proc/aigo", "--agent", "command"];
+    let run = ["run", "--workspace", workspace.to_str().unwrap(), "--data-dir", "/proc/aigo", "--program", "command"];
     let said = home.aigo([&run[..], &["--", "true"]].concat());
     assert_eq!(said.code, Some(3), "{}", said.stderr);
     assert!(said.stderr.contains("/proc/aigo"), "{}", said.stderr);
@@ -317,7 +317,7 @@ fn an_engine_that_is_not_there_is_named_with_its_remedy() {
     let home = Home::without_engine();
     let socket = home.root().join("no-engine.sock");
     let workspace = home.workspace();
-    let run = ["run", "--workspace", workspace.to_str().unwrap(), "--agent", "command", "--", "true"];
+    let run = ["run", "--workspace", workspace.to_str().unwrap(), "--program", "command", "--", "true"];
     let output = home.aigo_command(run).env("DOCKER_HOST", format!("unix://{}", socket.display())).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{stderr}");

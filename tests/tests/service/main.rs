@@ -10,5 +10,6 @@ mod crashes;
 mod engine;
 mod hostile;
 mod killed;
+mod limits;
 mod soak;
 mod support;

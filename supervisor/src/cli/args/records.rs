@@ -13,6 +13,9 @@ pub struct HistoryArgs {
     /// Only sessions with this status
     #[arg(short, long, value_name = "STATUS", value_parser = parse_status)]
     pub status: Option<crate::session::status::Status>,
+    /// Only sessions on this agent's account
+    #[arg(short, long, value_name = "NAME")]
+    pub agent: Option<crate::agents::AgentName>,
     /// How many, the newest first
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::queue;
 use crate::cli::args::{Global, SendArgs, SessionArg, StopArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -47,6 +48,8 @@ pub async fn stop(global: &Global, args: &StopArgs) -> Result<Exit, CliError> {
 }
 
 async fn stop_one(context: &Context, args: &StopArgs, row: &SessionRow) -> Result<SessionRow, CliError> {
+    // One whose turn has come meanwhile is ended as one that runs.
+    let _left = queue::leave(context, row, "aigo stop").await?;
     let deadline = Instant::now() + args.grace + CLEAR_AWAY;
     let mut refused = None;
     let mut taken = false;

@@ -26,7 +26,12 @@ const BATCH: usize = 500;
 /// Lists what ran, the newest first.
 pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliError> {
     let context = Context::open(global)?;
-    let page = SessionPage { status: args.status, principal: None, after: None, limit: args.limit as usize };
+    let page = SessionPage {
+        status: args.status,
+        agent: args.agent.as_ref().map(ToString::to_string),
+        after: None,
+        limit: args.limit as usize,
+    };
     let rows = context.store.session_page(page).await.map_err(CliError::environment)?;
     if args.json {
         say::line(sanitize::json_pretty(&rows).map_err(CliError::environment)?)?;
@@ -79,7 +84,8 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     for (name, value) in [
         ("session", Some(row.id.to_string())),
         ("status", Some(style.status(row.status, row.status.word()))),
-        ("program", Some(row.agent.clone())),
+        ("agent", Some(row.agent.clone())),
+        ("program", Some(row.program.clone())),
         ("image", Some(row.image.clone())),
         ("workspace", Some(one_line(&row.workspace.to_string_lossy(), 4096))),
         ("started", Some(row.created_at.to_string())),

@@ -41,6 +41,12 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
             "--detach leaves the session to a service, and none runs here: start one with `aigo serve`"
         )));
     }
+    if let Some(agent) = &args.agent {
+        return Err(CliError::usage(anyhow::anyhow!(
+            "--agent {agent}: a service holds sessions to their agents' limits, and none runs here: start one with \
+             `aigo serve`, or leave --agent out"
+        )));
+    }
     let door = Door {
         own_folders: vec![context.dirs.root().to_owned()],
         upstream: None,

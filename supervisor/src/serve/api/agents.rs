@@ -9,30 +9,52 @@ use super::Api;
 use super::extract::{Json, Path};
 use super::guard::Peer;
 use super::problem::{FieldError, Problem};
-use crate::agents::{AgentLimits, AgentName, CpuEnforcement, LimitPolicy};
+use crate::agents::limits::even_null;
+use crate::agents::{AgentLimits, AgentName, CpuEnforcement, LimitPolicy, SetLimits};
 use crate::policy::{MIN_MEMORY, MIN_PIDS};
-use crate::serve::manager::ChangeError;
+use crate::serve::manager::{ChangeError, Sources};
 use crate::store::{Decision, NewAudit};
 use crate::units::MilliCpus;
 
-/// What an agent may use. What is left out, or null, is unbounded.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+/// What an agent may use. What is null is unbounded.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Limits {
     /// CPUs of all its containers together.
-    #[schema(minimum = 0.01, maximum = 1024)]
     cpus: Option<f64>,
     /// Bytes of memory of each container.
-    #[schema(minimum = 6291456)]
     memory_bytes: Option<u64>,
     /// Containers at once.
-    #[schema(minimum = 0, maximum = 10000)]
     containers: Option<u32>,
     /// Processes and threads of each container.
-    #[schema(minimum = 16, maximum = 4194304)]
     pids: Option<u32>,
     /// What becomes of a request for which there is no room now.
     policy: Policy,
+}
+
+/// What is set of an agent's limits. What is left out is as the configuration says; what is null is unbounded.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NewLimits {
+    /// CPUs of all its containers together.
+    #[serde(default, deserialize_with = "even_null")]
+    #[schema(value_type = Option<f64>, minimum = 0.01, maximum = 1024)]
+    cpus: Option<Option<f64>>,
+    /// Bytes of memory of each container.
+    #[serde(default, deserialize_with = "even_null")]
+    #[schema(value_type = Option<u64>, minimum = 6291456)]
+    memory_bytes: Option<Option<u64>>,
+    /// Containers at once.
+    #[serde(default, deserialize_with = "even_null")]
+    #[schema(value_type = Option<u32>, minimum = 0, maximum = 10000)]
+    containers: Option<Option<u32>>,
+    /// Processes and threads of each container.
+    #[serde(default, deserialize_with = "even_null")]
+    #[schema(value_type = Option<u32>, minimum = 16, maximum = 4194304)]
+    pids: Option<Option<u32>>,
+    /// What becomes of a request for which there is no room now; null is as if it was left out.
+    #[serde(default)]
+    policy: Option<Policy>,
 }
 
 /// What becomes of a request for which there is no room now.
@@ -54,6 +76,8 @@ pub(super) struct Agent {
     name: String,
     /// What it may use.
     limits: Limits,
+    /// Where each of these comes from: `set` by this API, the `configuration`, or the `default` of all agents.
+    sources: Sources,
     /// Its sessions that run, or are being brought up.
     running: u32,
     /// Its requests that wait.
@@ -80,8 +104,8 @@ impl From<AgentLimits> for Limits {
     }
 }
 
-impl Limits {
-    fn read(self) -> Result<AgentLimits, Problem> {
+impl NewLimits {
+    fn read(self) -> Result<SetLimits, Problem> {
         let mut errors = Vec::new();
         let mut check = |good: bool, pointer: &str, detail: String| {
             if !good {
@@ -89,25 +113,26 @@ impl Limits {
             }
         };
         let possible = |cpus: f64| cpus.is_finite() && (0.01..=1024.0).contains(&cpus);
-        check(self.cpus.is_none_or(possible), "/cpus", "from 0.01 to 1024".to_owned());
+        check(self.cpus.flatten().is_none_or(possible), "/cpus", "from 0.01 to 1024".to_owned());
         // The kernel and the engines count in signed 64 bits.
         let possible = |bytes: u64| (MIN_MEMORY..=i64::MAX.unsigned_abs()).contains(&bytes);
-        check(self.memory_bytes.is_none_or(possible), "/memoryBytes", format!("from {MIN_MEMORY} to {}", i64::MAX));
-        check(self.containers.is_none_or(|n| n <= 10_000), "/containers", "at most 10000".to_owned());
-        let pids = self.pids.is_none_or(|pids| (MIN_PIDS..=1 << 22).contains(&pids));
+        let memory = self.memory_bytes.flatten().is_none_or(possible);
+        check(memory, "/memoryBytes", format!("from {MIN_MEMORY} to {}", i64::MAX));
+        check(self.containers.flatten().is_none_or(|n| n <= 10_000), "/containers", "at most 10000".to_owned());
+        let pids = self.pids.flatten().is_none_or(|pids| (MIN_PIDS..=1 << 22).contains(&pids));
         check(pids, "/pids", format!("from {MIN_PIDS} to {}", 1 << 22));
         if !errors.is_empty() {
             return Err(Problem::bad_fields(errors));
         }
-        Ok(AgentLimits {
-            cpus: self.cpus.map(|cpus| MilliCpus((cpus * 1000.0).round() as u32)),
+        Ok(SetLimits {
+            cpus: self.cpus.map(|cpus| cpus.map(|cpus| MilliCpus((cpus * 1000.0).round() as u32))),
             memory: self.memory_bytes,
             containers: self.containers,
             pids: self.pids,
-            policy: match self.policy {
+            policy: self.policy.map(|policy| match policy {
                 Policy::Queue => LimitPolicy::Queue,
                 Policy::Reject => LimitPolicy::Reject,
-            },
+            }),
         })
     }
 }
@@ -119,6 +144,7 @@ fn describe(api: &Api, name: &AgentName) -> Agent {
     Agent {
         name: name.to_string(),
         limits: limits.into(),
+        sources: api.manager.sources(name),
         running,
         queued,
         cpu_enforcement: enforcement.as_ref().map(|enforcement| match enforcement.cpu {
@@ -146,9 +172,10 @@ pub(super) async fn show(State(api): State<Api>, Path(name): Path<AgentName>) ->
 
 /// Set an agent's limits, for what runs, too
 ///
-/// They hold until the service ends; lasting ones belong into its configuration, which they go before. What could not be
-/// changed for what runs is named in `notEnforced`.
-#[utoipa::path(put, path = "/agents/{name}", tag = "agents", request_body = Limits,
+/// They last, also when the service is started anew, and go before its configuration until they are taken back. What was
+/// set before and is left out now is as the configuration says again. What could not be changed for what runs is named in
+/// `notEnforced`.
+#[utoipa::path(put, path = "/agents/{name}", tag = "agents", request_body = NewLimits,
     params(("name" = String, Path, description = "The agent")),
     responses(
         (status = 200, body = Agent),
@@ -164,21 +191,45 @@ pub(super) async fn set(
     State(api): State<Api>,
     Extension(peer): Extension<Peer>,
     Path(name): Path<AgentName>,
-    Json(limits): Json<Limits>,
+    Json(limits): Json<NewLimits>,
 ) -> Result<axum::Json<Agent>, Problem> {
-    let limits = limits.read()?;
-    let outcome = api.manager.set_limits(&name, limits).await;
+    change(&api, &peer, &name, "agent.limits", Some(limits.read()?)).await
+}
+
+/// Take back what was set of an agent's limits: they are the configuration's again, for what runs, too
+#[utoipa::path(delete, path = "/agents/{name}", tag = "agents", params(("name" = String, Path, description = "The agent")),
+    responses(
+        (status = 200, description = "What holds now", body = Agent),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn reset(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<AgentName>,
+) -> Result<axum::Json<Agent>, Problem> {
+    change(&api, &peer, &name, "agent.reset", None).await
+}
+
+async fn change(
+    api: &Api,
+    peer: &Peer,
+    name: &AgentName,
+    action: &'static str,
+    limits: Option<SetLimits>,
+) -> Result<axum::Json<Agent>, Problem> {
+    let outcome = api.manager.set_limits(name, limits).await;
     let (decision, mut reasons) = match &outcome {
         Ok(said) => (Decision::Allowed, said.clone()),
         Err(error) => (Decision::Denied, vec![crate::error_chain::chain(error)]),
     };
     reasons.insert(0, format!("agent `{name}`"));
-    api.manager.audit(NewAudit { actor: peer.actor(), action: "agent.limits", session: None, decision, reasons }).await;
+    api.manager.audit(NewAudit { actor: peer.actor(), action, session: None, decision, reasons }).await;
     let said = outcome.map_err(|error| match error {
         ChangeError::TooMany(_) => Problem::conflict(error.to_string()),
         ChangeError::Agent(_) | ChangeError::Store(_) => Problem::from_outside(&error),
     })?;
-    let mut agent = describe(&api, &name);
+    let mut agent = describe(api, name);
     agent.not_enforced.extend(said);
     Ok(axum::Json(agent))
 }

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
@@ -21,39 +21,46 @@ use crate::session::status::Status;
 const NO_ENGINE: &str = "its turn has come; it starts when the engine answers";
 
 /// The requests that wait.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Queue {
+pub struct Queue {
     /// Those who wait, the next one first.
-    items: Vec<Waiting>,
+    pub items: Vec<Waiting>,
     /// Sessions that run, or are being brought up.
-    running: u32,
+    pub running: u32,
 }
 
 /// One that waits.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Waiting {
+pub struct Waiting {
     /// Its session.
     #[schema(value_type = String, pattern = "^[0-9a-f]{12}$")]
-    id: SessionId,
+    pub id: SessionId,
     /// On whose account.
-    agent: String,
+    pub agent: String,
     /// 1 is next; who waits for its own agent's limit is stepped over. 0: only the engine is missing.
-    position: usize,
+    pub position: usize,
     /// Why, for programs: `agent_containers`, `sessions`, `cpus`, `memory`, `host_memory`, `turn` or `engine`, with its
     /// numbers.
     #[schema(value_type = Object, example = json!({"code": "sessions", "running": 20, "limit": 20}))]
-    reason: serde_json::Value,
+    pub reason: serde_json::Value,
     /// The same as a sentence.
-    message: String,
+    pub message: String,
     /// The CPUs that it needs.
-    cpus: f64,
+    pub cpus: f64,
     /// Bytes of memory that it needs.
-    memory_bytes: u64,
+    pub memory_bytes: u64,
     /// Since when it waits.
     #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
+    pub since: Timestamp,
+}
+
+impl Waiting {
+    /// Why it waits, as a word.
+    pub fn code(&self) -> &str {
+        self.reason["code"].as_str().unwrap_or_default()
+    }
 }
 
 impl From<InLine> for Waiting {

@@ -56,7 +56,7 @@ impl ListQuery {
                     .map_err(|_| Problem::bad_request("cursor: give the nextCursor of the page before"))?,
             ),
         };
-        let page = SessionPage { status: self.status, principal: self.agent, after, limit: limit + 1 };
+        let page = SessionPage { status: self.status, agent: self.agent, after, limit: limit + 1 };
         let mut items = api.manager.store.session_page(page).await?;
         let more = items.len() > limit;
         items.truncate(limit);
@@ -73,7 +73,8 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<axum::Json<Page<Session>>, Problem> {
     let page = query.rows(&api).await?;
-    let items = page.items.into_iter().map(Session::from).collect();
+    let reading = api.manager.usage().await;
+    let items = page.items.into_iter().map(|row| Session::from(row).with_usage(&reading)).collect();
     Ok(axum::Json(Page { items, next_cursor: page.next_cursor }))
 }
 
@@ -147,7 +148,8 @@ pub(super) async fn find(api: &Api, id: &SessionId) -> Result<SessionRow, Proble
 #[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "The session")),
     responses((status = 200, body = Session), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<SessionId>) -> Result<axum::Json<Session>, Problem> {
-    Ok(axum::Json(find(&api, &id).await?.into()))
+    let session = Session::from(find(&api, &id).await?);
+    Ok(axum::Json(session.with_usage(&*api.manager.usage().await)))
 }
 
 /// Send a message to a running session

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::serve::meter::{Reading, Usage};
 use crate::session::SessionId;
 use crate::store::{AuditRow, SessionRow};
 
@@ -45,6 +46,18 @@ pub struct Session {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub summary: Option<Value>,
+    /// What its container uses now, while it runs and where that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+impl Session {
+    /// The same with what it uses, as far as that was read.
+    #[must_use]
+    pub fn with_usage(self, reading: &Reading) -> Self {
+        // The reading may be a second old.
+        Self { usage: reading.of(&self.id).filter(|_| self.ended_at.is_none()).cloned(), ..self }
+    }
 }
 
 impl From<SessionRow> for Session {
@@ -53,14 +66,15 @@ impl From<SessionRow> for Session {
             status: row.status.word(),
             reason: row.ending.as_ref().map(|ending| ending.reason.word()),
             detail: row.ending.and_then(|ending| ending.detail),
-            agent: row.principal,
-            program: row.agent,
+            agent: row.agent,
+            program: row.program,
             image: row.image,
             workspace: row.workspace.to_string_lossy().into_owned(),
             created_at: row.created_at,
             ended_at: row.ended_at,
             container: row.container,
             summary: row.summary.and_then(|summary| serde_json::to_value(summary).ok()),
+            usage: None,
             id: row.id,
         }
     }
@@ -211,7 +225,7 @@ impl From<SessionRow> for Run {
         Self {
             id: row.id.to_string(),
             kind: "session",
-            agent: row.principal,
+            agent: row.agent,
             group: None,
             image: row.image,
             status: row.status.word(),

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::told::{News, Told};
 use crate::admission::{Capacity, Moved, Offered, Queue, Ticket};
-use crate::agents::{AgentGroups, AgentLimits, AgentName};
+use crate::agents::{AgentGroups, AgentLimits, AgentName, HostSide, SetLimits, on_this_kernel};
 use crate::config::Config;
 use crate::engine::EngineInfo;
 use crate::session::SessionId;
@@ -18,12 +19,16 @@ pub(crate) const MEASURE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) queue: Queue,
+    /// What those who wait know of their places.
+    pub(super) told: Told,
     /// Their turn has come, and the engine does not answer.
     pub(super) parked: BTreeMap<SessionId, Ticket>,
-    /// Limits that were set while the service runs: they go before the configuration's.
-    pub(super) set: BTreeMap<AgentName, AgentLimits>,
+    /// What was set of agents' limits: it goes before the configuration's.
+    pub(super) set: BTreeMap<AgentName, SetLimits>,
     /// The cgroups of agents on the engine that answered last.
     pub(super) groups: Option<AgentGroups>,
+    /// Why the figures of containers on that engine cannot be read here, if so.
+    pub(super) here: Result<(), String>,
     /// The engine that answered last; until one has, nobody starts.
     engine: Option<EngineInfo>,
     measured: Option<Instant>,
@@ -41,18 +46,39 @@ impl Desk {
         setup.capacity = closed(setup.capacity);
         Self {
             queue: Queue::new(setup),
+            told: Told::default(),
             parked: BTreeMap::new(),
             set: BTreeMap::new(),
             groups: None,
+            here: Err("no engine has answered yet".to_owned()),
             engine: None,
             measured: None,
         }
+    }
+
+    /// Somebody who ran, or was about to, is gone; whether it was the last one of its agent.
+    pub(super) fn left(&mut self, id: &SessionId) -> (Moved, bool) {
+        self.parked.remove(id);
+        let agents = self.queue.agents().count();
+        let mut moved = self.measure();
+        moved.admitted.extend(self.queue.ended(id).admitted);
+        (moved, self.queue.agents().count() < agents)
+    }
+
+    /// Who of those who wait is to be told of its place.
+    pub(super) fn news(&mut self, now: Instant) -> Vec<News> {
+        if self.queue.waiting() == 0 {
+            self.told.clear();
+            return Vec::new();
+        }
+        self.told.due(now, &self.queue.positions())
     }
 
     /// Takes back those who ran and those who waited, in order, when a service stopped.
     pub(super) fn restore(&mut self, config: &Config, running: Vec<Ticket>, waiting: Vec<Ticket>) -> Moved {
         let mut setup = config.admission();
         setup.capacity = closed(setup.capacity);
+        setup.agents = self.over(setup.agents, setup.others);
         let (queue, moved) = Queue::restore(setup, running, waiting);
         self.queue = queue;
         moved
@@ -65,6 +91,7 @@ impl Desk {
         }
         self.engine = Some(info.clone());
         self.groups = Some(AgentGroups::new(instance, info));
+        self.here = on_this_kernel(info, &HostSide::look()).map_err(|hindrance| hindrance.to_string());
         self.configured(config)
     }
 
@@ -72,8 +99,7 @@ impl Desk {
     pub(super) fn configured(&mut self, config: &Config) -> Moved {
         let setup = config.admission();
         self.queue.set_bounds(setup.bounds);
-        let mut agents = setup.agents;
-        agents.extend(self.set.iter().map(|(agent, limits)| (agent.clone(), *limits)));
+        let agents = self.over(setup.agents, setup.others);
         let counted = |limits: AgentLimits| match &self.groups {
             Some(groups) => groups.enforcement().counted(limits),
             None => limits,
@@ -87,6 +113,19 @@ impl Desk {
             moved.rejected.extend(more.rejected);
         }
         moved
+    }
+
+    /// The configuration's limits with what was set before them.
+    fn over(
+        &self,
+        mut agents: BTreeMap<AgentName, AgentLimits>,
+        others: AgentLimits,
+    ) -> BTreeMap<AgentName, AgentLimits> {
+        for (agent, set) in &self.set {
+            let base = agents.get(agent).copied().unwrap_or(others);
+            agents.insert(agent.clone(), set.over(base));
+        }
+        agents
     }
 
     /// Somebody wants to start.

@@ -1,11 +1,24 @@
 //! What agents may use: from the configuration, or set while the service runs; held at launch, changed for what runs.
+//!
+//! ```text
+//!  PUT, DELETE /agents ─► store ─► desk ──┐
+//!  SIGHUP ─► configuration ───────────────┴─► limits ─► launches, the queue, and what runs ([`Manager::change`])
+//! ```
+//!
+//! Each container of the service is in its agent's cgroup, also while the agent has no CPU quota: one that comes later holds
+//! for it, too. Launches and changes take turns (`changing`), so that neither writes what the other has just replaced.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::{Manager, StartError};
-use crate::agents::{AgentError, AgentLimits, AgentName, Enforcement, Placement, Runs};
+use crate::agents::{AgentError, AgentGroups, AgentLimits, AgentName, Enforcement, Placement, Runs, SetLimits};
+use crate::config::Config;
 use crate::engine::ContainerId;
+use crate::error_chain::chain;
 use crate::request::Limits;
 use crate::session::launch::{HeldBy, Hold};
 use crate::store::{SessionFilter, StoreError};
@@ -19,20 +32,73 @@ pub enum ChangeError {
     /// The kernel, the service manager or the engine refuses.
     #[error(transparent)]
     Agent(#[from] AgentError),
-    /// Each is kept until the service ends.
-    #[error("limits were set for {0} agents already; write lasting ones into the configuration")]
+    /// Each is kept.
+    #[error(
+        "limits were set for {0} agents already; take some back (DELETE /agents/NAME) or write them into the configuration"
+    )]
     TooMany(usize),
-    /// The store does not say what runs.
+    /// The store does not keep them, or does not say what runs.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Where a limit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// It was set by the API.
+    Set,
+    /// The configuration names it for this agent.
+    Configuration,
+    /// It is that of all agents of which nothing is said.
+    Default,
+}
+
+/// Where each of an agent's limits comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sources {
+    /// Of `cpus`.
+    pub cpus: Source,
+    /// Of `memoryBytes`.
+    pub memory_bytes: Source,
+    /// Of `containers`.
+    pub containers: Source,
+    /// Of `pids`.
+    pub pids: Source,
+    /// Of `policy`.
+    pub policy: Source,
 }
 
 impl Manager {
     /// The limits that hold for an agent.
     pub fn limits(&self, agent: &AgentName) -> AgentLimits {
-        let (named, others) = self.config().agent_limits();
-        let set = self.desk().set.get(agent).copied();
-        set.or_else(|| named.get(agent).copied()).unwrap_or(others)
+        self.limits_under(&self.config(), agent)
+    }
+
+    fn limits_under(&self, config: &Config, agent: &AgentName) -> AgentLimits {
+        let (named, others) = config.agent_limits();
+        let base = named.get(agent).copied().unwrap_or(others);
+        self.desk().set.get(agent).copied().unwrap_or_default().over(base)
+    }
+
+    /// Where they come from.
+    pub fn sources(&self, agent: &AgentName) -> Sources {
+        let config = self.config();
+        let named = config.agents.get(agent).cloned().unwrap_or_default();
+        let set = self.desk().set.get(agent).copied().unwrap_or_default();
+        let source = |is_set: bool, is_named: bool| match (is_set, is_named) {
+            (true, _) => Source::Set,
+            (false, true) => Source::Configuration,
+            (false, false) => Source::Default,
+        };
+        Sources {
+            cpus: source(set.cpus.is_some(), named.cpus.is_some()),
+            memory_bytes: source(set.memory.is_some(), named.memory.is_some()),
+            containers: source(set.containers.is_some(), named.containers.is_some()),
+            pids: source(set.pids.is_some(), named.pids.is_some()),
+            policy: source(set.policy.is_some(), named.policy.is_some()),
+        }
     }
 
     /// Agents that limits are set for, or that have sessions.
@@ -40,15 +106,17 @@ impl Manager {
     /// # Errors
     /// The store's.
     pub async fn agents(&self) -> Result<BTreeSet<AgentName>, StoreError> {
-        let rows = self.store.sessions(SessionFilter::Live).await?;
         let mut agents: BTreeSet<AgentName> = self.config().agents.keys().cloned().collect();
-        {
-            let desk = self.desk();
-            agents.extend(desk.set.keys().cloned());
-            // Also those whose sessions are in no row yet.
-            agents.extend(desk.queue.agents().cloned());
-        }
-        agents.extend(rows.into_iter().filter_map(|row| row.principal.parse().ok()));
+        agents.extend(self.desk().set.keys().cloned());
+        agents.extend(self.agents_with_sessions().await?);
+        Ok(agents)
+    }
+
+    /// Agents of which somebody runs, waits, or is being launched.
+    async fn agents_with_sessions(&self) -> Result<BTreeSet<AgentName>, StoreError> {
+        let mut agents: BTreeSet<AgentName> = self.desk().queue.agents().cloned().collect();
+        let rows = self.store.sessions(SessionFilter::Live).await?;
+        agents.extend(rows.into_iter().filter_map(|row| row.agent.parse().ok()));
         Ok(agents)
     }
 
@@ -59,92 +127,133 @@ impl Manager {
 
     /// What an agent's limits mean for a session that is about to be launched.
     pub(super) async fn hold(&self, agent: &AgentName, asked: Limits) -> Result<Option<Hold>, StartError> {
+        let _turn = self.changing.lock().await;
         let limits = self.limits(agent);
         let Some(groups) = self.desk().groups.clone() else { return Ok(None) };
-        let placement = if limits.cpus.is_some() {
-            let _held = self.groups.lock().await;
-            groups.place(agent, &limits, asked).await?
-        } else {
-            // Nothing to share: its containers are where the engine puts them.
-            let (limits, lowered) = limits.container(asked);
-            Placement { cgroup_parent: None, limits, lowered }
-        };
-        let lowered = placement.lowered.iter().map(|lowered| format!("limits of agent `{agent}`: {lowered}"));
-        let missing = groups.enforcement().shortfalls(&limits);
-        let missing = missing.into_iter().map(|missing| format!("limits of agent `{agent}`: {missing}"));
-        let warnings = lowered.chain(missing).collect();
+        let (placement, problem) = place(&groups, agent, &limits, asked).await?;
+        let lowered = placement.lowered.iter().map(ToString::to_string);
+        let said = lowered.chain(groups.enforcement().shortfalls(&limits)).chain(problem);
+        let warnings = said.map(|said| format!("limits of agent `{agent}`: {said}")).collect();
         Ok(Some(Hold { placement, warnings, by: HeldBy { agent: agent.clone(), limits, groups } }))
     }
 
-    /// Sets an agent's limits until the service ends, for what runs, too. What could not be changed, in sentences.
+    /// Sets an agent's limits for good, for what runs, too; `None`: they are the configuration's again. What could not be
+    /// changed, in sentences.
     ///
     /// # Errors
-    /// See [`ChangeError`]; what starts from now on has the new limits even then.
+    /// See [`ChangeError`]; if it is not the store's, what starts from now on has the new limits all the same.
     pub async fn set_limits(
         self: &Arc<Self>,
         agent: &AgentName,
-        limits: AgentLimits,
+        limits: Option<SetLimits>,
     ) -> Result<Vec<String>, ChangeError> {
-        let before = self.limits(agent);
+        let _turn = self.changing.lock().await;
+        let is_new = limits.is_some() && !self.desk().set.contains_key(agent);
+        if is_new && self.desk().set.len() >= MAX_SET {
+            return Err(ChangeError::TooMany(MAX_SET));
+        }
+        self.store.set_agent_limits(agent, limits).await?;
         let config = self.config();
         let moved = {
             let mut desk = self.desk();
-            if desk.set.len() >= MAX_SET && !desk.set.contains_key(agent) {
-                return Err(ChangeError::TooMany(MAX_SET));
-            }
-            desk.set.insert(agent.clone(), limits);
+            match limits {
+                Some(limits) => desk.set.insert(agent.clone(), limits),
+                None => desk.set.remove(agent),
+            };
             desk.configured(&config)
         };
         self.moved(moved);
-        self.change(agent, before, limits).await
+        self.change(agent).await
     }
 
-    /// Gives what runs of an agent its new limits.
-    pub(super) async fn change(
-        &self,
-        agent: &AgentName,
-        before: AgentLimits,
-        limits: AgentLimits,
-    ) -> Result<Vec<String>, ChangeError> {
+    /// Gives what runs the limits that a new configuration has for its agents.
+    pub(super) async fn change_all(&self, old: &Config, new: &Config) {
+        let _turn = self.changing.lock().await;
+        for agent in self.agents().await.unwrap_or_default() {
+            if self.limits_under(old, &agent) != self.limits_under(new, &agent) {
+                self.change_and_log(&agent).await;
+            }
+        }
+    }
+
+    /// Gives sessions that were taken over the limits that hold now: the configuration may be another one.
+    pub(super) async fn change_adopted(&self, agents: BTreeSet<AgentName>) {
+        let _turn = self.changing.lock().await;
+        for agent in agents {
+            self.change_and_log(&agent).await;
+        }
+    }
+
+    /// Gives a session that has just come up the limits that hold now, if they are not those that it was launched with.
+    pub(super) async fn agree(&self, agent: &AgentName, held: Option<AgentLimits>) {
+        let _turn = self.changing.lock().await;
+        if held != Some(self.limits(agent)) {
+            self.change_and_log(agent).await;
+        }
+    }
+
+    async fn change_and_log(&self, agent: &AgentName) {
+        match self.change(agent).await {
+            Ok(said) => said.iter().for_each(|said| tracing::warn!("limits of agent `{agent}`: {said}")),
+            Err(error) => tracing::error!("limits of agent `{agent}`: {}", chain(&error)),
+        }
+    }
+
+    /// Gives what runs of an agent the limits that hold now. To be called in turn.
+    async fn change(&self, agent: &AgentName) -> Result<Vec<String>, ChangeError> {
         let mut said = Vec::new();
+        let limits = self.limits(agent);
         let groups = self.desk().groups.clone();
         let Some((groups, (engine, _))) = groups.zip(self.engine.get().await.ok()) else {
             said.push("the engine does not answer: what runs keeps the limits that it has".to_owned());
             return Ok(said);
         };
         let rows = self.store.sessions(SessionFilter::Live).await?;
-        let of_agent = rows.iter().filter(|row| row.principal == agent.as_str() && self.latest(&row.id).is_some());
+        let of_agent = rows.iter().filter(|row| row.agent == agent.as_str() && self.latest(&row.id).is_some());
         let running: Vec<Runs> = of_agent
             .filter_map(|row| {
                 let container = ContainerId(row.container.clone()?);
                 Some(Runs { container, asked: self.request_of(row)?.limits })
             })
             .collect();
-        if running.is_empty() {
+        // One that is being launched has its place in the agent's cgroup already.
+        if running.is_empty() && self.of_agent(agent).0 == 0 {
             return Ok(said);
         }
         let changed = groups.change(&*engine, agent, &limits, &running).await?;
         said.extend(changed.kept.into_iter().map(|kept| {
             let short: String = kept.container.0.chars().take(12).collect();
-            format!("container {short} keeps its memory bound: {}", kept.why)
+            format!("container {short} {}", kept.why)
         }));
-        if before.cpus.is_none() && limits.cpus.is_some() {
-            said.push(
-                "sessions that run already started without a quota: each is held to it by itself, and only those that start \
-                 from now on share it"
-                    .to_owned(),
-            );
-        }
         Ok(said)
     }
 
     /// Removes the cgroups of agents that have nobody.
     pub(super) async fn sweep_agents(&self) -> Result<(), AgentError> {
+        // Who is admitted from now on makes its cgroup when its turn comes.
+        let _turn = self.changing.lock().await;
         let Some(groups) = self.desk().groups.clone() else { return Ok(()) };
-        let _held = self.groups.lock().await;
         // Who cannot be counted is not known to be nobody.
-        let Ok(agents) = self.agents().await else { return Ok(()) };
-        // Whoever waits or is being launched is counted; who has limits may start at any time.
+        let Ok(agents) = self.agents_with_sessions().await else { return Ok(()) };
         groups.sweep(&agents).await.map(drop)
+    }
+}
+
+/// Where a container belongs. An agent without a quota is not kept from working by a cgroup that cannot be made: then that
+/// is said.
+async fn place(
+    groups: &AgentGroups,
+    agent: &AgentName,
+    limits: &AgentLimits,
+    asked: Limits,
+) -> Result<(Placement, Option<String>), AgentError> {
+    match groups.place(agent, limits, asked).await {
+        Ok(placement) => Ok((placement, None)),
+        Err(error) if limits.cpus.is_some() => Err(error),
+        Err(error) => {
+            let (limits, lowered) = limits.container(asked);
+            let problem = format!("a CPU quota that is set later would not be shared: {}", chain(&error));
+            Ok((Placement { cgroup_parent: None, limits, lowered }, Some(problem)))
+        }
     }
 }

@@ -7,14 +7,15 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::told::News;
 use super::{Manager, StartError};
 use crate::admission::{Cancelled, Moved, Offered, Refusal, Ticket, Wait};
 use crate::agents::AgentName;
-use crate::door::Admitted;
+use crate::door::{Admitted, Refused};
 use crate::engine::EngineInfo;
 use crate::error_chain::chain;
 use crate::policy::Permit;
@@ -91,12 +92,24 @@ impl Manager {
         let workspace = permit.facts().workspace.canonical.clone();
         let mut row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace);
         row.status = Status::Queued;
-        row.principal = request.principal.to_string();
+        row.agent = request.principal.to_string();
         row.request = serde_json::to_string(&NewSession::from(request.clone())).ok();
         self.store.insert_session(row.on(launcher.identity.clone())).await?;
-        let message = reason.to_string();
-        let event = HostEvent::Queued { position, reason, message };
-        self.store.append(id, vec![event.into()], Position::default()).await.map(drop)
+        let news = News { id: id.clone(), position, reason };
+        self.store.append(id, vec![queued(&news).into()], Position::default()).await?;
+        self.desk().told.note(Instant::now(), news);
+        Ok(())
+    }
+
+    /// Tells those who wait of their places, as far as these have changed.
+    pub async fn tell_waiting(&self, now: Instant) {
+        let due = self.desk().news(now);
+        for news in due {
+            // Whose turn has come meanwhile, or who does not want to any more, is left alone.
+            if let Err(error) = self.store.tell_queued(&news.id, queued(&news)).await {
+                tracing::error!("session {}: its place in the queue could not be stored: {}", news.id, chain(&error));
+            }
+        }
     }
 
     /// Brings up what may start now.
@@ -104,10 +117,19 @@ impl Manager {
         let Admitted { permit, upstream } = admitted;
         let agent = permit.request().principal.clone();
         let hold = self.hold(&agent, permit.request().limits).await?;
+        let held = hold.as_ref().map(|hold| hold.by.limits);
         let request = serde_json::to_string(&NewSession::from(permit.request().clone())).ok();
-        let account = Account { id, principal: agent.to_string(), request, hold };
+        let account = Account { id, agent: agent.to_string(), request, hold };
         let session = launcher.launch_on(account, permit, upstream).await?;
-        self.keep(session);
+        let mut container = session.container.clone();
+        self.keep(session, agent.to_string());
+        let manager = Arc::clone(self);
+        self.tasks.spawn(async move {
+            // Whatever was changed while it was being brought up; a session that ends before has no container to change.
+            if container.wait_for(Option::is_some).await.is_ok() {
+                manager.agree(&agent, held).await;
+            }
+        });
         Ok(())
     }
 
@@ -119,15 +141,16 @@ impl Manager {
 
     /// A session that ran, or was about to, is gone: others may start.
     pub(super) fn left(self: &Arc<Self>, id: &SessionId) {
-        let moved = {
-            let mut desk = self.desk();
-            desk.parked.remove(id);
-            let mut moved = desk.measure();
-            let more = desk.queue.ended(id);
-            moved.admitted.extend(more.admitted);
-            moved
-        };
+        let (moved, was_last) = self.desk().left(id);
         self.moved(moved);
+        if was_last {
+            let manager = Arc::clone(self);
+            self.tasks.spawn(async move {
+                if let Err(error) = manager.sweep_agents().await {
+                    tracing::warn!("the cgroup of an agent that has no session cannot be removed: {}", chain(&error));
+                }
+            });
+        }
     }
 
     /// Takes one who waits out of the queue; whether it was there.
@@ -281,6 +304,9 @@ impl Manager {
     /// The store's.
     pub async fn restore(self: &Arc<Self>) -> Result<(), StoreError> {
         let (mut running, mut waiting) = (Vec::new(), Vec::new());
+        let set = self.store.agent_limits().await?;
+        let config = self.config();
+        self.desk().set = set;
         let mut rows = self.store.sessions(SessionFilter::Live).await?;
         rows.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
         for row in rows.iter().filter(|row| row.request.is_some()) {
@@ -292,7 +318,6 @@ impl Manager {
                 (None, _) => {}
             }
         }
-        let config = self.config();
         let moved = self.desk().restore(&config, running, waiting);
         self.moved(moved);
         Ok(())
@@ -331,6 +356,10 @@ impl Manager {
     }
 }
 
+fn queued(News { position, reason, .. }: &News) -> HostEvent {
+    HostEvent::Queued { position: *position, reason: reason.clone(), message: reason.to_string() }
+}
+
 fn admission_failed(refusal: &Refusal) -> Ending {
     Ending::because(EndReason::SetupFailed { step: "admission".into() }, refusal.to_string())
 }
@@ -338,6 +367,7 @@ fn admission_failed(refusal: &Refusal) -> Ending {
 fn launch_failed(error: &StartError) -> Ending {
     let reason = match error {
         StartError::Engine(_) => EndReason::EngineLost,
+        StartError::Refused(Refused::Denied(_)) => EndReason::SetupFailed { step: "policy".into() },
         StartError::Refused(_)
         | StartError::Hangs
         | StartError::Judging

@@ -154,9 +154,10 @@ impl Launcher {
         let id = row.id.clone();
         let up = CancellationToken::new();
         let rising = Some(up.clone().drop_guard());
-        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes, rising };
+        let (container, seen) = watch::channel(None);
+        let life = Life { launcher: self.clone(), id: id.clone(), driver, resources, wishes, rising, container };
         let task = life.spawn(beginning, listener);
-        Ok(Adopted::Ours(Box::new(Session { id, latest: latest_seen, up, commands, task })))
+        Ok(Adopted::Ours(Box::new(Session { id, latest: latest_seen, up, container: seen, commands, task })))
     }
 
     /// Looks through the session's events until they tell. There may be many before: of the queue, of people.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ipc_protocol::config::CommandOutput;
 use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
 
-use crate::cli::args::{AgentChoice, CommandOutputChoice, RunArgs};
+use crate::cli::args::{CommandOutputChoice, ProgramChoice, RunArgs};
 use crate::cli::exit::CliError;
 use crate::cli::say;
 use crate::request::{AgentRequest, ClaudeRequest, DEFAULT_CPUS, Limits, ModelSource, RunAs, SessionRequest};
@@ -15,7 +15,7 @@ use crate::session::machine::Graces;
 
 /// The request, as far as the flags alone tell it.
 pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionRequest, CliError> {
-    let agent = agent(args)?;
+    let agent = program(args)?;
     let prompt = prompt(args)?;
     // Policy judges it too, but only once there are a credential and an engine: this needs neither.
     if prompt.as_ref().is_some_and(|prompt| prompt.trim().is_empty()) {
@@ -29,7 +29,7 @@ pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionReques
         )));
     }
     Ok(SessionRequest {
-        principal: crate::agents::AgentName::default(),
+        principal: args.agent.clone().unwrap_or_default(),
         workspace: args.workspace.clone(),
         workspace_read_only: args.workspace_read_only,
         cover_ipc: args.cover_ipc,
@@ -53,19 +53,19 @@ pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionReques
     })
 }
 
-fn agent(args: &RunArgs) -> Result<AgentRequest, CliError> {
-    match args.agent {
-        AgentChoice::Claude if !args.command.is_empty() => Err(CliError::usage(anyhow::anyhow!(
-            "a command after `--` needs `--agent command`: aigo run --agent command -- {}",
+fn program(args: &RunArgs) -> Result<AgentRequest, CliError> {
+    match args.program {
+        ProgramChoice::Claude if !args.command.is_empty() => Err(CliError::usage(anyhow::anyhow!(
+            "a command after `--` needs `--program command`: aigo run --program command -- {}",
             args.command.join(" ")
         ))),
-        AgentChoice::Claude => Ok(AgentRequest::Claude(ClaudeRequest {
+        ProgramChoice::Claude => Ok(AgentRequest::Claude(ClaudeRequest {
             model: args.model.clone(),
             max_turns: args.max_turns,
             append_system_prompt: args.append_system_prompt.clone(),
             project_settings: args.project_settings,
         })),
-        AgentChoice::Command => Ok(AgentRequest::Command {
+        ProgramChoice::Command => Ok(AgentRequest::Command {
             argv: args.command.clone(),
             output: match args.command_output {
                 CommandOutputChoice::Lines => CommandOutput::Lines,

@@ -37,6 +37,19 @@ impl Ledger {
         self.budget = budget;
     }
 
+    /// With another budget.
+    #[cfg(test)]
+    pub(super) fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// Goes on with what another process has stored: the session's budget is one.
+    pub(super) async fn catch_up(&mut self) -> Result<(), StoreError> {
+        let stored = self.store.event_bytes(&self.id).await?;
+        self.budget.spend(stored);
+        Ok(())
+    }
+
     /// To be stored with the next events.
     pub(super) fn note(&mut self, checkpoint: Option<String>) {
         self.checkpoint = checkpoint;

@@ -56,6 +56,16 @@ impl Budget {
         Self { left: cap, reserve, capped: Capped::No }
     }
 
+    /// So many bytes of events are stored already, by another process. A budget that had come to its end there may say so
+    /// once more.
+    pub(super) fn spend(&mut self, stored: u64) {
+        if let Some(over) = stored.checked_sub(self.left).filter(|over| *over > 0) {
+            *self = Self { left: 0, reserve: self.reserve.saturating_sub(over), capped: Capped::Told };
+        } else {
+            self.left -= stored;
+        }
+    }
+
     /// Whether a batch of the journal, whose lines had so many bytes, may be stored as it is. Else each event is to be asked
     /// for. Saves encoding each of them once more: the store encodes them as the journal does.
     pub(super) fn admit_all(&mut self, events: usize, bytes: u64) -> bool {
@@ -260,6 +270,21 @@ mod tests {
         assert!(budget.admit(text(300), 0).is_some(), "one of them still fits");
         assert!(budget.admit(text(300), 0).is_none());
         assert!(!budget.admit_all(0, 0), "it does not come and go");
+    }
+
+    #[test]
+    fn whoever_goes_on_has_what_is_left() {
+        let after = |stored| {
+            let mut budget = Budget::new(10_000, 3_000);
+            budget.spend(stored);
+            budget
+        };
+        assert!(after(9_000).admit(text(500), 0).is_some());
+        assert!(after(9_900).admit(text(500), 0).is_none());
+        let mut capped = after(11_000);
+        assert!(capped.admit(text(1), 0).is_none() && capped.news().is_none());
+        assert!(capped.admit(result(5_000), 0).is_some(), "of the reserve 2,000 bytes are left");
+        assert!(after(20_000).admit(result(5_000), 0).is_none());
     }
 
     #[test]
