@@ -147,7 +147,6 @@ impl Driver {
         self.survives = true;
         self.container = container;
         self.started = Instant::now();
-        self.ledger.catch_up().await?;
         let cursor = store.journal_cursor(id).await?.and_then(|json| serde_json::from_str(&json).ok());
         self.journal = self.ipc.journal(cursor.unwrap_or(Cursor::START));
         // One of an older aigo that cannot be read: the events tell the same, from the first.
@@ -155,6 +154,8 @@ impl Driver {
         if let Some(checkpoint::Checkpoint { heard, machine, summary, counts, budget }) = checkpoint {
             (self.heard, self.machine, self.summary, self.counts) = (heard, machine, summary, counts);
             self.ledger.resume(budget);
+        } else {
+            self.ledger.catch_up().await?;
         }
         // A clock that was set back must not make it live its life again.
         self.age = age.max(self.machine.lived_until());

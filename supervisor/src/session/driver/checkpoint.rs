@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::budget::Budget;
 use super::facts::Counts;
+use crate::session::budget::Budget;
 use crate::session::event::Summary;
 use crate::session::machine::Machine;
 
