@@ -9,7 +9,7 @@ cargo build --locked -p supervisor -p runner
 export AIGO_BIN=${AIGO_BIN:-$(realpath "$target/debug/aigo")}
 
 # Podman beside Docker, rootful and rootless; where it cannot be had, its tests say so and ask nothing of it.
-podman_tests=$(grep -cE '^(async )?fn (root|rootful|rootless)_' tests/tests/behaviours/podman.rs supervisor/tests/engine_conformance.rs |
+podman_tests=$(grep -cE '^(async )?fn (root|rootful|rootless)_' tests/tests/behaviours/podman.rs tests/tests/service/podman.rs supervisor/tests/engine_conformance.rs |
     awk -F: '{ sum += $2 } END { print sum }')
 if [ "${AIGO_TEST_PODMAN:-}" != none ] && [ "${AIGO_TEST_ENGINE:-}" != none ]; then
     code=0

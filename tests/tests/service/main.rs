@@ -11,5 +11,6 @@ mod engine;
 mod hostile;
 mod killed;
 mod limits;
+mod podman;
 mod soak;
 mod support;
