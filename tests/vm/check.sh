@@ -145,7 +145,11 @@ check "the agent's slice has the quota" has_quota
 check "three busy containers share half a processor" holds_quota
 echo "again: $(share) % of a processor"
 for busy in "${ids[@]}"; do
-    check "cancel" api "/api/v1/container/sessions/$busy/cancel" --request POST
+    # An owner that waits for this engine may answer late; what counts is the end.
+    api "/api/v1/container/sessions/$busy/cancel" --request POST || true
+done
+for busy in "${ids[@]}"; do
+    check "a busy session is cancelled" eventually ended_as "$busy" "cancelled cancelled"
 done
 check "nothing is left of them" eventually nothing_is_left
 
