@@ -16,6 +16,7 @@ pub mod lock;
 pub mod manager;
 pub mod meter;
 pub mod metrics;
+pub mod refusals;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use builds::Builds;
 use listen::{Listen, Socket};
 use lock::{Holder, LockError};
 use manager::{MEASURE, Manager};
+use refusals::Refusals;
 
 use crate::error_chain::chain;
 use crate::store::StoreError;
@@ -132,7 +134,8 @@ impl Daemon {
         let builds = Builds::new(manager.engine.clone(), manager.dirs.clone(), stopping.clone());
         let tasks = TaskTracker::new();
         let api = Api::new(Arc::clone(&manager), Arc::new(builds), stopping.clone(), tasks.clone());
-        let router = api::router(api, Guard { token: options.token.clone() });
+        let refusals = Arc::new(Refusals::default());
+        let router = api::router(api, Guard { token: options.token.clone(), refusals: Arc::clone(&refusals) });
         // Before anybody is let in: who asks for a session finds it owned, and its place in the queue.
         manager.restore().await?;
         let answers = reconcile(&manager, true).await;
@@ -140,6 +143,8 @@ impl Daemon {
         tasks.spawn(listen.clone().tcp(listener));
         tasks.spawn(listen.unix(unix));
         tasks.spawn(look_after(Arc::clone(&manager), answers, stopping.clone()));
+        let (scribe, stop) = (Arc::clone(&manager), stopping.clone());
+        tasks.spawn(async move { refusals.write_down(&scribe, &stop).await });
         let (watch, stop) = (Arc::clone(&manager), stopping.clone());
         tasks.spawn(async move {
             while stop.run_until_cancelled(tokio::time::sleep(MEASURE)).await.is_some() {

@@ -11,7 +11,7 @@ mod sessions;
 mod settings;
 mod writer;
 
-pub use audit::{AuditRow, Decision, NewAudit};
+pub use audit::{AuditRow, Decision, NewAudit, socket_actor};
 pub use events::{Appended, JournalCursor, NewEvent, Position};
 pub use sessions::{DEFAULT_AGENT, Outcome, SessionFilter, SessionPage, SessionRow, Totals};
 pub use writer::{Store, StoreError};

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -36,20 +37,33 @@ impl Service {
     /// # Panics
     /// If it does not.
     pub fn start(home: &Home) -> Self {
-        let service = Self::spawn(home, None);
+        let service = Self::spawn(home, None, None);
         assert!(service.address.is_some(), "aigo serve: {}", service.said());
         service
     }
 
     /// Starts one that dies when it comes to a point (see `supervisor::failpoint`), and waits until it serves or is dead.
     pub fn failing_at(home: &Home, point: &str) -> Self {
-        Self::spawn(home, Some(point))
+        Self::spawn(home, Some(point), None)
     }
 
-    fn spawn(home: &Home, point: Option<&str>) -> Self {
+    /// The same with a configuration of its own.
+    ///
+    /// # Panics
+    /// If it does not serve.
+    pub fn configured(home: &Home, config: &Path) -> Self {
+        let service = Self::spawn(home, None, Some(config));
+        assert!(service.address.is_some(), "aigo serve: {}", service.said());
+        service
+    }
+
+    fn spawn(home: &Home, point: Option<&str>, config: Option<&Path>) -> Self {
         let socket = home.data().join("aigo.sock");
         let mut command = home.aigo_command(["serve", "--listen", "127.0.0.1:0", "--socket"]);
         command.arg(socket).arg("--data-dir").arg(home.data()).stderr(Stdio::piped()).stdout(Stdio::null());
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
         if let Some(point) = point {
             command.env(FAILPOINT, point);
         }

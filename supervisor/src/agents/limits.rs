@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::request::Limits;
-use crate::units::{MilliCpus, format_size};
+use crate::units::{MilliCpus, exact_size, format_size};
 
 /// The smallest quota that the kernel takes: 1 ms of each 100 ms (sched-bwc.rst).
 pub const SMALLEST_QUOTA: MilliCpus = MilliCpus(10);
@@ -62,6 +62,29 @@ impl SetLimits {
     }
 }
 
+impl fmt::Display for SetLimits {
+    /// All that was set: `cpus 0.5, memory 1 GiB, containers unbounded; the rest as configured`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn field<T>(name: &str, set: Option<Option<T>>, show: impl Fn(T) -> String) -> Option<String> {
+            set.map(|value| format!("{name} {}", value.map_or_else(|| "unbounded".to_owned(), show)))
+        }
+        let Self { cpus, memory, containers, pids, policy } = *self;
+        let set: Vec<String> = [
+            field("cpus", cpus, |cpus| cpus.to_string()),
+            field("memory", memory, exact_size),
+            field("containers", containers, |containers| containers.to_string()),
+            field("pids", pids, |pids| pids.to_string()),
+            policy.map(|policy| format!("policy {policy}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let rest = if set.len() < 5 { "the rest as configured" } else { "" };
+        let between = if set.is_empty() || rest.is_empty() { "" } else { "; " };
+        write!(f, "{}{between}{rest}", set.join(", "))
+    }
+}
+
 /// What becomes of a request over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -71,6 +94,15 @@ pub enum LimitPolicy {
     Queue,
     /// It is refused.
     Reject,
+}
+
+impl fmt::Display for LimitPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queue => "queue",
+            Self::Reject => "reject",
+        })
+    }
 }
 
 /// A bound that was asked for and lowered to the agent's.
@@ -157,6 +189,16 @@ mod tests {
         let json = serde_json::to_value(set).unwrap();
         assert_eq!(json, serde_json::json!({"cpus": null, "memory": 9}));
         assert_eq!(serde_json::from_value::<SetLimits>(json).unwrap(), set);
+        assert_eq!(set.to_string(), "cpus unbounded, memory 9; the rest as configured");
+        assert_eq!(SetLimits::default().to_string(), "the rest as configured");
+        let all = SetLimits {
+            cpus: Some(Some(MilliCpus(500))),
+            memory: Some(Some(1 << 30)),
+            containers: Some(Some(2)),
+            pids: Some(None),
+            policy: Some(LimitPolicy::Reject),
+        };
+        assert_eq!(all.to_string(), "cpus 0.5, memory 1g, containers 2, pids unbounded, policy reject");
     }
 
     #[test]

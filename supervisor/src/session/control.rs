@@ -1,6 +1,7 @@
 //! How other processes reach a session's owner: one JSON line each way over a unix socket in the session's folder.
 //!
-//! The folder is 0700, so only the same user (and root) can connect. Requests are bounded in size, number and time.
+//! The folder is 0700, so only the same user (and root) can connect. Requests are bounded in size, number and time. What is
+//! asked of a service's session here is written into the audit log before it is answered, see [`Scribe`].
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -10,9 +11,16 @@ use std::time::Duration;
 use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::SessionId;
+use crate::error_chain::chain;
+use crate::store::{Decision, NewAudit, Store, socket_actor};
 
 /// How long the owner may take to answer: the disk may be slow, or an agent may talk faster than can be stored.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -24,6 +32,8 @@ const ASK: Duration = Duration::from_secs(5);
 const HELD_GRACE: Duration = Duration::from_secs(5);
 /// Clients at once; further ones wait in the listen queue.
 const CLIENTS: usize = 16;
+/// How long those who have asked for something may take to be answered when the session has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// JSON makes at most six bytes of one.
 const MAX_REQUEST: u64 = 6 * MAX_INPUT_TEXT_BYTES as u64 + 1024;
 
@@ -60,6 +70,27 @@ pub enum Request {
         /// Who, in words.
         by: String,
     },
+}
+
+impl Request {
+    /// What it is called in the audit log; none for what changes nothing of the session.
+    fn action(&self) -> Option<&'static str> {
+        match self {
+            Self::Message { .. } => Some("session.message"),
+            Self::Interrupt {} => Some("session.interrupt"),
+            Self::Close { .. } => Some("session.close"),
+            Self::Cancel { .. } => Some("session.cancel"),
+            Self::Attached { .. } | Self::Hold {} => None,
+        }
+    }
+
+    /// On whose behalf, in words of the caller.
+    fn on_behalf(&self) -> Option<&str> {
+        match self {
+            Self::Close { by, .. } | Self::Cancel { by } => Some(by),
+            Self::Message { .. } | Self::Interrupt {} | Self::Attached { .. } | Self::Hold {} => None,
+        }
+    }
 }
 
 /// What became of it.
@@ -123,18 +154,66 @@ fn short_address(path: &Path) -> io::Result<(std::fs::File, PathBuf)> {
     Ok((folder, short))
 }
 
-/// Listens at `path`; serves until the returned task is aborted.
-pub fn listen(path: &Path, pending: mpsc::Sender<Pending>) -> io::Result<tokio::task::JoinHandle<()>> {
+/// Writes what a session is asked for by its control socket into the audit log, if a service owns it. What a person's own
+/// `aigo run` owns is that person's alone, and has no audit log.
+#[derive(Clone, Debug)]
+pub struct Scribe {
+    /// Where the log is.
+    pub store: Store,
+    /// The session.
+    pub session: SessionId,
+}
+
+impl Scribe {
+    async fn note(&self, uid: u32, action: &'static str, by: Option<String>, answer: &Answer) {
+        let decision = if answer.ok { Decision::Allowed } else { Decision::Denied };
+        let reasons = by.into_iter().chain(answer.error.clone()).collect();
+        let line =
+            NewAudit { actor: socket_actor(uid), action, session: Some(self.session.clone()), decision, reasons };
+        if let Err(error) = self.store.audit(line).await {
+            tracing::error!("the audit log cannot be written: {}", chain(&error));
+        }
+    }
+}
+
+/// A control socket that is served, until this is dropped.
+#[derive(Debug)]
+pub struct Control {
+    stopping: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Control {
+    /// Stops to listen, and answers those who have asked for something: what was carried out is in the audit log then.
+    pub async fn end(mut self) {
+        self.stopping.cancel();
+        if tokio::time::timeout(LAST_ANSWERS, &mut self.task).await.is_err() {
+            tracing::warn!("requests to a session that has ended were not answered within {LAST_ANSWERS:?}");
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Listens at `path`; `scribe` writes down what is asked.
+pub fn listen(path: &Path, pending: mpsc::Sender<Pending>, scribe: Option<Scribe>) -> io::Result<Control> {
     let (folder, short) = short_address(path)?;
     let listener = UnixListener::bind(short)?;
-    Ok(tokio::spawn(async move {
+    let stopping = CancellationToken::new();
+    let asked = Asked { pending, scribe, stopping: stopping.clone() };
+    let task = tokio::spawn(async move {
         let _folder = folder;
-        let mut clients = tokio::task::JoinSet::new();
+        let mut clients = JoinSet::new();
         loop {
             tokio::select! {
+                () = asked.stopping.cancelled() => break,
                 accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
                     Ok((stream, _)) => {
-                        clients.spawn(serve(stream, pending.clone()));
+                        clients.spawn(asked.clone().serve(stream));
                     }
                     // Out of descriptors: wait for clients to go instead of spinning.
                     Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -142,28 +221,58 @@ pub fn listen(path: &Path, pending: mpsc::Sender<Pending>) -> io::Result<tokio::
                 Some(_) = clients.join_next(), if !clients.is_empty() => {}
             }
         }
-    }))
+        while clients.join_next().await.is_some() {}
+    });
+    Ok(Control { stopping, task })
 }
 
-async fn serve(mut stream: UnixStream, pending: mpsc::Sender<Pending>) {
-    let mut held = false;
-    let answer = match tokio::time::timeout(ASK, read_line::<Request>(&mut stream, MAX_REQUEST)).await {
-        Ok(Ok(request)) => {
-            held = request == Request::Hold {};
-            pass_on(request, &pending).await
+/// What clients ask, and who answers.
+#[derive(Clone, Debug)]
+struct Asked {
+    pending: mpsc::Sender<Pending>,
+    scribe: Option<Scribe>,
+    /// The session has ended.
+    stopping: CancellationToken,
+}
+
+impl Asked {
+    async fn serve(self, mut stream: UnixStream) {
+        let peer = stream.peer_cred().ok();
+        let mut held = false;
+        let asked = tokio::time::timeout(ASK, read_line::<Request>(&mut stream, MAX_REQUEST));
+        let answer = match self.stopping.run_until_cancelled(asked).await {
+            Some(Ok(Ok(request))) => {
+                held = request == Request::Hold {};
+                self.answer(request, peer).await
+            }
+            Some(Ok(Err(error))) => Answer::refused(format!("the request cannot be read: {error}")),
+            Some(Err(_)) => Answer::refused("the request took too long"),
+            None => Answer::refused(HAS_ENDED),
+        };
+        let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+        line.push(b'\n');
+        // A client that left does not want the answer.
+        let _ = tokio::time::timeout(ASK, stream.write_all(&line)).await;
+        if held && self.stopping.run_until_cancelled(until_closed(&mut stream)).await.is_some() {
+            let by = "the end of the aigo that it was started by".to_owned();
+            let grace_ms = u64::try_from(HELD_GRACE.as_millis()).unwrap_or(u64::MAX);
+            self.answer(Request::Close { grace_ms, interrupt: false, by }, peer).await;
         }
-        Ok(Err(error)) => Answer::refused(format!("the request cannot be read: {error}")),
-        Err(_) => Answer::refused("the request took too long"),
-    };
-    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
-    line.push(b'\n');
-    // A client that left does not want the answer.
-    let _ = tokio::time::timeout(ASK, stream.write_all(&line)).await;
-    if held {
-        until_closed(&mut stream).await;
-        let by = "the end of the aigo that it was started by".to_owned();
-        let grace_ms = u64::try_from(HELD_GRACE.as_millis()).unwrap_or(u64::MAX);
-        pass_on(Request::Close { grace_ms, interrupt: false, by }, &pending).await;
+    }
+
+    /// Passes a request on, and writes down what became of it.
+    async fn answer(&self, request: Request, peer: Option<UCred>) -> Answer {
+        let action = request.action();
+        let by = request.on_behalf().map(|by| format!("by {by}"));
+        let answer = pass_on(request, &self.pending).await;
+        // What this process itself passes on was asked of its API, which writes it down.
+        let ours = i32::try_from(std::process::id()).ok();
+        let from_here = peer.is_some_and(|peer| peer.pid().is_some() && peer.pid() == ours);
+        if let (Some(scribe), Some(action), false) = (&self.scribe, action, from_here) {
+            // Whoever cannot be asked after is nobody.
+            scribe.note(peer.map_or(u32::MAX, |peer| peer.uid()), action, by, &answer).await;
+        }
+        answer
     }
 }
 
@@ -242,7 +351,7 @@ mod tests {
         std::fs::create_dir(&deep).unwrap();
         let path = deep.join("control");
         let (pending, mut requests) = mpsc::channel(1);
-        let server = listen(&path, pending).unwrap();
+        let server = listen(&path, pending, None).unwrap();
         let owner = tokio::spawn(async move {
             let Pending { request, answer } = requests.recv().await.unwrap();
             answer.send(Answer::taken(Some("m".into()))).unwrap();
@@ -251,7 +360,7 @@ mod tests {
         let request = Request::Message { text: "hé".into() };
         assert_eq!(ask(&path, &request).await.unwrap(), Answer::taken(Some("m".into())));
         assert_eq!(owner.await.unwrap(), request);
-        server.abort();
+        server.end().await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -274,11 +383,11 @@ mod tests {
         let path = dir.path().join("control");
         assert!(matches!(ask(&path, &Request::Interrupt {}).await, Err(ControlError::Connect { .. })));
         let (pending, _requests) = mpsc::channel(1);
-        let server = listen(&path, pending).unwrap();
+        let server = listen(&path, pending, None).unwrap();
         let mut stream = UnixStream::connect(&path).await.unwrap();
         stream.write_all(b"{\"op\":\"explode\"}\n").await.unwrap();
         let answer: Answer = read_line(&mut stream, 1000).await.unwrap();
         assert!(!answer.ok && answer.error.unwrap().contains("explode"));
-        server.abort();
+        server.end().await;
     }
 }

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::control::{Answer, Pending, Request};
+use super::control::{Answer, Control, Pending, Request, Scribe};
 use super::driver::Driver;
 use super::event::{HostEvent, Summary};
 use super::lock::{self, Lock};
@@ -211,15 +211,13 @@ impl Launcher {
         let (commands, wishes) = mpsc::channel(COMMANDS);
         // Before the row: a session that is in the store has an owner who ends it.
         let socket = folder.control_socket();
-        let listener = control::listen(&socket, commands.clone())
+        let scribe = driver.survives().then(|| Scribe { store: self.store.clone(), session: id.clone() });
+        let listener = control::listen(&socket, commands.clone(), scribe)
             .map_err(|source| LaunchError::Folder { path: socket.clone(), source })?;
         let mut row = SessionRow::new(id.clone(), request.agent.word(), &request.image, workspace.clone());
         (row.agent, row.request) = (account.agent, account.request);
         reach("row.before");
-        if let Err(error) = self.store.insert_session(row.on(self.identity.clone())).await {
-            listener.abort();
-            return Err(error.into());
-        }
+        self.store.insert_session(row.on(self.identity.clone())).await?;
         reach("row.after");
         let resources = Resources {
             id: id.clone(),
@@ -341,10 +339,10 @@ impl Worked {
 }
 
 impl Life {
-    fn spawn(self, beginning: Beginning, listener: JoinHandle<()>) -> JoinHandle<Ending> {
+    fn spawn(self, beginning: Beginning, listener: Control) -> JoinHandle<Ending> {
         tokio::spawn(async move {
             let ending = self.live(beginning).await;
-            listener.abort();
+            listener.end().await;
             ending
         })
     }

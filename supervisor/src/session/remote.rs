@@ -85,8 +85,7 @@ impl Remote {
     /// service looks before it starts anything.
     async fn leaves_the_queue(&self, request: &Request) -> bool {
         let (Request::Close { by, .. } | Request::Cancel { by }) = request else { return false };
-        let ending = Ending::because(EndReason::Cancelled, format!("cancelled by {by}"));
-        waiting::end(&self.store, &self.id, ending).await.unwrap_or(false)
+        waiting::leave(&self.store, &self.id, by).await.unwrap_or(false)
     }
 
     async fn look(&self) -> Result<Option<Ending>, StoreError> {

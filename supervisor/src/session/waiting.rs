@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::SessionId;
 use super::event::{HostEvent, Summary};
-use super::status::Ending;
-use crate::store::{Outcome, Store, StoreError};
+use super::status::{EndReason, Ending};
+use crate::error_chain::chain;
+use crate::store::{NewAudit, Outcome, Store, StoreError};
 
 /// Ends it, if it still waits; whether it did.
 pub async fn end(store: &Store, id: &SessionId, ending: Ending) -> Result<bool, StoreError> {
@@ -19,4 +20,14 @@ pub async fn end(store: &Store, id: &SessionId, ending: Ending) -> Result<bool, 
     let status = ending.reason.status();
     let outcome = Outcome { status, ending: Some(ending.clone()), summary: Some(summary.clone()) };
     store.end_waiting(id, outcome, HostEvent::Ended { status, ending, summary }).await
+}
+
+/// The same for somebody who asks no service, in the words `by`; it is written into the audit log.
+pub async fn leave(store: &Store, id: &SessionId, by: &str) -> Result<bool, StoreError> {
+    let left = end(store, id, Ending::because(EndReason::Cancelled, format!("cancelled by {by}"))).await?;
+    if left && let Err(error) = store.audit(NewAudit::by_cli("queue.cancel", id, by)).await {
+        // It stops nothing: the log holds no state.
+        tracing::error!("the audit log cannot be written: {}", chain(&error));
+    }
+    Ok(left)
 }

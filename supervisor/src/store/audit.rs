@@ -1,6 +1,7 @@
 //! Who asked for what, what was decided, and why.
 
 use jiff::Timestamp;
+use nix::unistd::Uid;
 use rusqlite::params;
 use serde::Serialize;
 
@@ -32,10 +33,15 @@ impl Decision {
     }
 }
 
+/// Who asks by a unix socket, in words: the kernel says which user.
+pub fn socket_actor(uid: u32) -> String {
+    format!("socket uid {uid}")
+}
+
 /// A line of the audit log that is not written yet.
 #[derive(Clone, Debug)]
 pub struct NewAudit {
-    /// Who, in words: `api 127.0.0.1:40123`, `socket uid 1000`.
+    /// Who, in words: `api 127.0.0.1:40123`, `socket uid 1000`, `cli uid 1000`, `signal SIGHUP`.
     pub actor: String,
     /// What: `session.create`, `session.cancel`.
     pub action: &'static str,
@@ -45,6 +51,20 @@ pub struct NewAudit {
     pub decision: Decision,
     /// Why, in sentences.
     pub reasons: Vec<String>,
+}
+
+impl NewAudit {
+    /// A session of a service was ended by this process itself, in the store: because no service runs, or none owns the
+    /// session yet.
+    pub fn by_cli(action: &'static str, session: &SessionId, by: &str) -> Self {
+        Self {
+            actor: format!("cli uid {}", Uid::effective()),
+            action,
+            session: Some(session.clone()),
+            decision: Decision::Allowed,
+            reasons: vec![format!("by {by}")],
+        }
+    }
 }
 
 /// A line of the audit log.

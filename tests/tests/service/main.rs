@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod audit;
 mod crashes;
 mod engine;
 mod hostile;

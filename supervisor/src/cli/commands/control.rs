@@ -12,7 +12,7 @@ use crate::cli::say;
 use crate::cli::show::sanitize;
 use crate::session::control::{Answer, Request, ask};
 use crate::session::recover;
-use crate::store::{SessionFilter, SessionRow};
+use crate::store::{NewAudit, SessionFilter, SessionRow};
 
 /// How long the owner may take beyond the graces to clear everything away.
 const CLEAR_AWAY: Duration = Duration::from_secs(60);
@@ -96,9 +96,17 @@ async fn clear_away(context: &Context, row: &SessionRow) -> Result<SessionRow, C
     if let Some(where_it_is) = recover::elsewhere(row, &launcher.identity) {
         return Err(CliError::environment(anyhow::anyhow!(where_it_is)));
     }
+    let of_a_service = row.request.is_some();
     let swept = recover::end(&launcher, row.clone()).await;
     match ended(context, row).await? {
-        Some(row) => Ok(row),
+        Some(row) => {
+            // No service is there to write it down.
+            if of_a_service {
+                let line = NewAudit::by_cli("session.close", &row.id, "aigo stop");
+                context.store.audit(line).await.map_err(CliError::environment)?;
+            }
+            Ok(row)
+        }
         None => Err(CliError::environment(anyhow::anyhow!(
             "what the session has left cannot be cleared away: {}",
             swept.problems.join("; ")

@@ -14,7 +14,7 @@ use crate::cli::show::sanitize;
 use crate::cli::show::style::Style;
 use crate::client::{self, ClientError};
 use crate::serve::api::queue::Waiting;
-use crate::session::status::{EndReason, Ending, Status};
+use crate::session::status::Status;
 use crate::session::waiting;
 use crate::store::{SessionFilter, SessionRow};
 use crate::units::format_duration;
@@ -105,9 +105,6 @@ pub(super) async fn leave(context: &Context, row: &SessionRow, by: &str) -> Resu
             Err(ClientError::Refused(_)) => Ok(false),
             Err(error) => Err(CliError::environment(error)),
         },
-        None => {
-            let ending = Ending::because(EndReason::Cancelled, format!("cancelled by {by}"));
-            waiting::end(&context.store, &row.id, ending).await.map_err(CliError::environment)
-        }
+        None => waiting::leave(&context.store, &row.id, by).await.map_err(CliError::environment),
     }
 }

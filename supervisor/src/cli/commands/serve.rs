@@ -22,7 +22,7 @@ use crate::serve::descriptors;
 use crate::serve::engine::EngineSlot;
 use crate::serve::manager::Manager;
 use crate::serve::{Daemon, Options};
-use crate::store::Store;
+use crate::store::{Decision, NewAudit, Store};
 
 /// Bytes of a token: shorter ones can be guessed.
 const MIN_TOKEN: usize = 16;
@@ -77,7 +77,7 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
             _ = int.recv() => break,
             _ = hup.recv() => {
                 notify::reloading();
-                reload(&source, &daemon.manager, &log);
+                reload(&source, &daemon.manager, &log).await;
                 notify::ready(&format!("serving {address}"));
             }
         }
@@ -103,22 +103,38 @@ impl Source {
     }
 }
 
-fn reload(source: &Source, manager: &Arc<Manager>, log: &ServiceLog) {
-    let new = match source.load() {
-        Ok(loaded) => loaded.config,
-        Err(error) => return tracing::error!("the configuration stays as it was: {error}"),
+/// Takes the configuration anew, and writes it into the audit log: limits of agents and of the host may have changed.
+async fn reload(source: &Source, manager: &Arc<Manager>, log: &ServiceLog) {
+    let (decision, reasons) = match source.load() {
+        Ok(loaded) => (Decision::Allowed, take(&loaded.config, manager, log)),
+        Err(error) => {
+            tracing::error!("the configuration stays as it was: {error}");
+            (Decision::Denied, vec![error.to_string()])
+        }
     };
-    let reload = manager.config().reload(&new);
+    // Who sent it is known to the kernel only.
+    let actor = "signal SIGHUP".to_owned();
+    manager.audit(NewAudit { actor, action: "config.reload", session: None, decision, reasons }).await;
+}
+
+/// What has changed, in sentences.
+fn take(new: &Config, manager: &Arc<Manager>, log: &ServiceLog) -> Vec<String> {
+    let reload = manager.config().reload(new);
+    let mut said = Vec::new();
     for change in &reload.live {
         tracing::info!("configuration: {change}");
+        said.push(change.to_string());
     }
     for change in &reload.restart {
         tracing::warn!("configuration, only after a restart: {change}");
+        said.push(format!("only after a restart: {change}"));
     }
     if let Err(error) = log.set_level(&reload.config.log.level) {
         tracing::error!("the log's level stays as it was: {error}");
+        said.push(format!("the log's level stays as it was: {error}"));
     }
     manager.configure(reload.config);
+    said
 }
 
 /// The flags as values of the configuration.

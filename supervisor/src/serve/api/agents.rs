@@ -224,6 +224,9 @@ async fn change(
         Err(error) => (Decision::Denied, vec![crate::error_chain::chain(error)]),
     };
     reasons.insert(0, format!("agent `{name}`"));
+    if let Some(limits) = &limits {
+        reasons.insert(1, limits.to_string());
+    }
     api.manager.audit(NewAudit { actor: peer.actor(), action, session: None, decision, reasons }).await;
     let said = outcome.map_err(|error| match error {
         ChangeError::TooMany(_) => Problem::conflict(error.to_string()),

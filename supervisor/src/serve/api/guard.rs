@@ -15,6 +15,8 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
+use crate::serve::refusals::Refusals;
+use crate::store::socket_actor;
 
 /// By whose page a browser was told to ask; `none` is a person.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -33,7 +35,7 @@ impl Peer {
     pub fn actor(&self) -> String {
         match self {
             Self::Tcp(address) => format!("api {address}"),
-            Self::Unix(uid) => format!("socket uid {uid}"),
+            Self::Unix(uid) => socket_actor(*uid),
         }
     }
 }
@@ -43,13 +45,20 @@ impl Peer {
 pub struct Guard {
     /// The token that they must have.
     pub token: Option<Arc<SecretString>>,
+    /// Who was refused.
+    pub refusals: Arc<Refusals>,
 }
 
 /// Lets a request through, or refuses it.
 pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut response = match judge(&guard, request.extensions().get::<Peer>(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            let peer = request.extensions().get::<Peer>();
+            let who = peer.map_or_else(|| "nobody".to_owned(), Peer::actor);
+            guard.refusals.note(who, problem.detail());
+            problem.into_response()
+        }
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -136,7 +145,8 @@ mod tests {
     use super::*;
 
     fn verdict(token: Option<&str>, headers: &[(&'static str, &str)]) -> u16 {
-        let guard = Guard { token: token.map(|token| Arc::new(SecretString::from(token))) };
+        let token = token.map(|token| Arc::new(SecretString::from(token)));
+        let guard = Guard { token, ..Guard::default() };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());

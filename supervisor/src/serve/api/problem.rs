@@ -51,6 +51,11 @@ impl Problem {
         Self { kind: format!("urn:aigo:problem:{slug}"), title, status: status.as_u16(), detail, errors: Vec::new() }
     }
 
+    /// This very problem, in words.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     kinds! {
         /// The request cannot be understood.
         bad_request = BAD_REQUEST, "bad-request", "The request cannot be understood";

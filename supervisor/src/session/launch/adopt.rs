@@ -22,11 +22,12 @@ use crate::failpoint::reach;
 use crate::plan::LABEL_SESSION;
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::request::SessionRequest;
+use crate::session::control::{self, Scribe};
 use crate::session::driver::Driver;
 use crate::session::event::{HostEvent, LaunchStep, What};
+use crate::session::lock;
 use crate::session::resources::{Resources, Running, object_name};
 use crate::session::status::{EndReason, Ending};
-use crate::session::{control, lock};
 use crate::store::{SessionRow, StoreError};
 use crate::workspace::changes::Look;
 use crate::workspace::mountpoints::{self, Held};
@@ -144,12 +145,10 @@ impl Launcher {
         let socket = folder.control_socket();
         // The old owner's.
         let _ = std::fs::remove_file(&socket);
-        let listener = control::listen(&socket, commands.clone())
+        let scribe = Scribe { store: self.store.clone(), session: row.id.clone() };
+        let listener = control::listen(&socket, commands.clone(), Some(scribe))
             .map_err(|source| LaunchError::Folder { path: socket.clone(), source })?;
-        if let Err(error) = self.store.set_owner(&row.id).await {
-            listener.abort();
-            return Err(LaunchError::from(error).into());
-        }
+        self.store.set_owner(&row.id).await.map_err(LaunchError::from)?;
         reach("adopt.owned");
         let id = row.id.clone();
         let up = CancellationToken::new();
