@@ -1,7 +1,7 @@
 //! The supervisor's face of the IPC directory.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -13,12 +13,13 @@ use crate::limits::MAX_FILES_PER_SECOND;
 use crate::mailbox::{DeadLetters, Inbox, Outbox, RateLimit, Unwanted};
 use crate::outgoing::OutgoingFile;
 use crate::paths::{
-    AVAILABLE_GROUPS_FILE, CURRENT_TASKS_FILE, DIRS, EVENTS_DIR, INPUT_DIR, MESSAGES_DIR, REPLIES_DIR, TASKS_DIR,
+    AVAILABLE_GROUPS_FILE, CURRENT_TASKS_FILE, DIRS, EVENTS_DIR, INPUT_DIR, MESSAGES_DIR, REPLIES_DIR, STATUS_FILE,
+    TASKS_DIR,
 };
 use crate::reply::Reply;
 use crate::status::Status;
 use crate::task::TaskFile;
-use crate::watch::{Watch, WatchError};
+use crate::watch::{Parent, Watch, WatchError};
 
 /// Mode of the directory and its folders: prompts and answers are nobody else's. Root in the container can use them
 /// anyway, the agent is their owner.
@@ -147,11 +148,11 @@ impl HostIpc {
         Ok(self.root.replace(name, &bytes, Durability::Cached, self.owner)?)
     }
 
-    /// Calls `wake` when the container may have written something.
+    /// Calls `wake` when the container may have written something; not for its heartbeat.
     pub fn watch(&self, wake: impl Fn() + Send + 'static) -> Result<Watch, WatchError> {
         let folders = [MESSAGES_DIR, TASKS_DIR, EVENTS_DIR].map(|name| self.root.path().join(name));
-        let root: PathBuf = self.root.path().to_owned();
-        Watch::start(folders.into_iter().chain([root]).collect(), wake)
+        let parent = Parent { path: self.root.path().to_owned(), sign: STATUS_FILE };
+        Watch::start(folders.into(), Some(parent), wake)
     }
 
     /// Removes everything in the directory, at most `budget` entries; whether it is empty then. Safe against any tree that

@@ -55,6 +55,9 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 /// The slow re-scan that backs up file events.
 pub const RESCAN: Duration = Duration::from_secs(1);
 
+/// The same once file events have proved to come, and nothing has changed for [`RESCAN`].
+pub const CALM_RESCAN: Duration = Duration::from_secs(10);
+
 /// Names in one container-written folder that the host looks at in one scan to find the earliest ones.
 pub const MAX_LISTED_NAMES: usize = 65_536;
 

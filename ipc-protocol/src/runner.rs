@@ -67,7 +67,7 @@ impl RunnerIpc {
 
     /// Calls `wake` when the host may have written something.
     pub fn watch(&self, wake: impl Fn() + Send + 'static) -> Result<Watch, WatchError> {
-        Watch::start(vec![self.root.path().join(INPUT_DIR)], wake)
+        Watch::start(vec![self.root.path().join(INPUT_DIR)], None, wake)
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!                  a file event ──────► wake at once (again at most every MIN_GAP)
 //!   ┌─ Events ──── every RESCAN ──────► wake (safety net)
+//!   │     │        every CALM_RESCAN, once events have proved to come and nothing happens
 //!   │     │
 //!   │     │ no inotify instance or watch left (EMFILE, ENOSPC), or folders change without an event, MISSES times
 //!   │     ▼
@@ -18,10 +19,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use crate::limits::{POLL, RESCAN};
+use crate::limits::{CALM_RESCAN, POLL, RESCAN};
 
 /// Least time between two wakes: a flood of events costs at most this many scans.
 const MIN_GAP: Duration = Duration::from_millis(1);
@@ -36,6 +37,15 @@ pub enum Mode {
     Events,
     /// By looking again and again, and why.
     Polling(String),
+}
+
+/// The folder that the watched ones are in. It is watched for that they are made anew.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// Where it is.
+    pub path: PathBuf,
+    /// A file in it that only the other side writes: nothing to read, but a sign that its changes are announced.
+    pub sign: &'static str,
 }
 
 /// Calls back when something may have changed; ends when dropped.
@@ -61,12 +71,13 @@ struct State {
     stop: bool,
 }
 
-/// Which events have come. Removals are mostly our own: they change a folder, but do not show that the other side's
-/// changes are announced.
+/// Which events have come.
 #[derive(Clone, Copy, Debug, Default)]
 struct Heard {
-    news: bool,
-    removal: bool,
+    /// Of what only the other side does.
+    theirs: bool,
+    /// Of what may be our own doing: it changes a folder, but does not show that the other side's changes are announced.
+    ours: bool,
 }
 
 impl Shared {
@@ -74,14 +85,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn event(&self, kind: Kind) {
+    fn event(&self, kind: Kind, place: Place) {
         let mut state = self.lock();
         match kind {
             Kind::Noise => return,
-            Kind::Removal => state.heard.removal = true,
-            Kind::Hidden | Kind::News => state.heard.news = true,
+            Kind::Hidden | Kind::News if matches!(place, Place::In | Place::Sign) => state.heard.theirs = true,
+            Kind::Removal | Kind::Hidden | Kind::News => state.heard.ours = true,
         }
-        if kind == Kind::News && !state.pending {
+        if kind == Kind::News && matches!(place, Place::In | Place::Itself) && !state.pending {
             state.pending = true;
             self.changed.notify_one();
         }
@@ -94,14 +105,19 @@ impl Shared {
 pub struct WatchError(#[from] std::io::Error);
 
 impl Watch {
-    /// Watches these folders (not what is below them). `wake` is called from a thread of its own, at once at the start,
-    /// and should only pass the news on: for a tokio task, `move || notify.notify_one()`.
-    pub fn start(folders: Vec<PathBuf>, wake: impl Fn() + Send + 'static) -> Result<Self, WatchError> {
+    /// Watches these folders, in which only the other side makes files (not what is below them). `wake` is called from a
+    /// thread of its own, at once at the start, and should only pass the news on: for a tokio task,
+    /// `move || notify.notify_one()`.
+    pub fn start(
+        folders: Vec<PathBuf>,
+        parent: Option<Parent>,
+        wake: impl Fn() + Send + 'static,
+    ) -> Result<Self, WatchError> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State { pending: true, heard: Heard::default(), mode: Mode::Events, stop: false }),
             changed: Condvar::new(),
         });
-        let watched = Watched::new(folders, &shared);
+        let watched = Watched::new(folders, parent, &shared);
         if let Err(error) = &watched.watcher {
             shared.lock().mode = Mode::Polling(error.clone());
         }
@@ -129,19 +145,52 @@ impl Drop for Watch {
     }
 }
 
+/// How far events are trusted, which is how often everything is looked at without one. Silent sessions should cost nothing:
+/// a service has many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// No event has come yet, or something has changed without one.
+    Doubtful,
+    /// Events come. A folder that was made anew is not watched before the next look.
+    Busy,
+    /// Events have come, and the look after them has found nothing that they had not told.
+    Calm,
+}
+
+impl Pace {
+    fn period(self) -> Duration {
+        match self {
+            Self::Doubtful | Self::Busy => RESCAN,
+            Self::Calm => CALM_RESCAN,
+        }
+    }
+
+    /// After a look at the folders.
+    fn after(self, changed: bool, heard: Heard) -> Self {
+        match self {
+            Self::Doubtful | Self::Busy | Self::Calm if heard.theirs => Self::Busy,
+            Self::Doubtful | Self::Busy | Self::Calm if changed && !heard.ours => Self::Doubtful,
+            Self::Busy | Self::Calm if heard.ours => Self::Busy,
+            Self::Busy | Self::Calm => Self::Calm,
+            Self::Doubtful => Self::Doubtful,
+        }
+    }
+}
+
 fn run(shared: &Arc<Shared>, mut watched: Watched, wake: impl Fn()) {
     let mut misses = 0;
-    let mut last_wake = Instant::now();
+    let mut pace = Pace::Doubtful;
+    let mut last_turn = Instant::now();
     let mut last_look = Instant::now();
     loop {
-        {
+        let told = {
             let mut state = shared.lock();
             let period = match state.mode {
-                Mode::Events => RESCAN,
+                Mode::Events => pace.period(),
                 Mode::Polling(_) => POLL,
             };
             while !state.pending && !state.stop {
-                let left = period.saturating_sub(last_wake.elapsed());
+                let left = period.saturating_sub(last_turn.elapsed());
                 if left.is_zero() {
                     break;
                 }
@@ -150,18 +199,26 @@ fn run(shared: &Arc<Shared>, mut watched: Watched, wake: impl Fn()) {
             if state.stop {
                 return;
             }
-            state.pending = false;
+            std::mem::take(&mut state.pending)
+        };
+        // The reader has seen what events told. The first look after them is for what they may not have told.
+        let only_look = pace == Pace::Busy && !told && watched.watcher.is_ok();
+        if !only_look {
+            wake();
         }
-        wake();
-        last_wake = Instant::now();
+        last_turn = Instant::now();
+        if told && pace == Pace::Calm {
+            pace = Pace::Busy;
+        }
         if last_look.elapsed() >= RESCAN && watched.watcher.is_ok() {
-            last_look = Instant::now();
+            last_look = last_turn;
             let changed = watched.refresh();
             let mut state = shared.lock();
             let heard = std::mem::take(&mut state.heard);
-            if heard.news {
+            pace = pace.after(changed, heard);
+            if heard.theirs {
                 misses = 0;
-            } else if changed && !heard.removal {
+            } else if changed && !heard.ours {
                 misses += 1;
             }
             if misses == MISSES {
@@ -169,6 +226,10 @@ fn run(shared: &Arc<Shared>, mut watched: Watched, wake: impl Fn()) {
             }
             if let Err(error) = &watched.watcher {
                 state.mode = Mode::Polling(error.clone());
+            }
+            drop(state);
+            if only_look && changed {
+                wake();
             }
         }
         std::thread::sleep(MIN_GAP);
@@ -188,13 +249,17 @@ struct Watch1 {
 }
 
 impl Watched {
-    fn new(folders: Vec<PathBuf>, shared: &Arc<Shared>) -> Self {
+    fn new(folders: Vec<PathBuf>, parent: Option<Parent>, shared: &Arc<Shared>) -> Self {
+        let sign = parent.as_ref().map(|parent| parent.path.join(parent.sign));
+        let parent = parent.map(|parent| parent.path);
+        let watched = folders.iter().cloned().chain(parent).map(|path| Watch1 { path, seen: None }).collect();
         let shared = Arc::clone(shared);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            shared.event(event.map_or(Kind::News, |event| kind_of(&event)));
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
+            Ok(event) => shared.event(kind_of(&event), Place::of(&event, &folders, sign.as_deref())),
+            // Something may be lost.
+            Err(_) => shared.event(Kind::News, Place::Itself),
         });
-        let folders = folders.into_iter().map(|path| Watch1 { path, seen: None }).collect();
-        let mut watched = Self { folders, watcher: watcher.map_err(|error| error.to_string()) };
+        let mut watched = Self { folders: watched, watcher: watcher.map_err(|error| error.to_string()) };
         watched.refresh();
         watched
     }
@@ -251,12 +316,40 @@ fn look(path: &Path) -> Option<(u64, SystemTime)> {
 enum Kind {
     /// Somebody has opened or read something: mostly we ourselves.
     Noise,
-    /// Something is gone.
+    /// Something is gone: mostly taken by us.
     Removal,
     /// Something that no reader looks at: a temporary file.
     Hidden,
     /// Something to look at.
     News,
+}
+
+/// Where something has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// To a file of a folder.
+    In,
+    /// To a folder, or nobody knows where.
+    Itself,
+    /// To the [sign](Parent::sign).
+    Sign,
+    /// To something else in the folders' parent, perhaps of ours.
+    Beside,
+}
+
+impl Place {
+    fn of(event: &Event, folders: &[PathBuf], sign: Option<&Path>) -> Self {
+        let is = |path: &Path| folders.iter().any(|folder| folder == path);
+        if event.paths.is_empty() || event.paths.iter().any(|path| is(path)) {
+            Self::Itself
+        } else if event.paths.iter().any(|path| path.parent().is_some_and(is)) {
+            Self::In
+        } else if event.paths.iter().any(|path| Some(path.as_path()) == sign) {
+            Self::Sign
+        } else {
+            Self::Beside
+        }
+    }
 }
 
 fn kind_of(event: &Event) -> Kind {
@@ -266,7 +359,7 @@ fn kind_of(event: &Event) -> Kind {
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
         EventKind::Access(_) => return Kind::Noise,
-        EventKind::Remove(_) => return Kind::Removal,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => return Kind::Removal,
         EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Other => {}
     }
     let hidden = |path: &PathBuf| {
@@ -292,7 +385,7 @@ mod tests {
             state: Mutex::new(State { pending: false, heard: Heard::default(), mode: Mode::Events, stop: false }),
             changed: Condvar::new(),
         });
-        let mut watched = Watched::new(Vec::new(), &shared);
+        let mut watched = Watched::new(Vec::new(), None, &shared);
         let path = temp.path().to_owned();
         watched.folders.push(Watch1 { seen: look(&path), path });
         let (wake, woken) = channel();

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use ipc_protocol::host::HostIpc;
+use ipc_protocol::host::{HostIpc, Snapshot};
 use ipc_protocol::limits::RESCAN;
 use ipc_protocol::watch::{Mode, Watch};
 
@@ -47,6 +47,38 @@ fn a_folder_that_was_made_anew_is_watched_again() {
     // Several, since a re-scan that happens to come now proves nothing.
     let quickest = (0..5).map(|n| delivery(&session, &woken, &format!("{n}.json"))).min().unwrap();
     assert!(quickest < RESCAN / 4, "{quickest:?}");
+}
+
+/// Wakes within some re-scans.
+fn wakes(woken: &Receiver<()>) -> usize {
+    while woken.try_recv().is_ok() {}
+    std::thread::sleep(4 * RESCAN);
+    woken.try_iter().count()
+}
+
+#[test]
+fn who_is_silent_is_left_alone_once_events_have_come() {
+    let session = Session::new();
+    let (watch, woken) = watch(&session.host);
+    assert!(wakes(&woken) >= 3, "nothing has shown yet that events come");
+    delivery(&session, &woken, "0.json");
+    std::thread::sleep(2 * RESCAN);
+    assert_eq!((wakes(&woken), watch.mode()), (0, Mode::Events));
+    session.host.snapshot(Snapshot::CurrentTasks, &0).unwrap();
+    assert!(woken.recv_timeout(RESCAN / 2).is_err(), "there is nothing to read in what is ours");
+    let quickest = (1..6).map(|n| delivery(&session, &woken, &format!("{n}.json"))).min().unwrap();
+    assert!(quickest < RESCAN / 4, "{quickest:?}");
+}
+
+#[test]
+fn our_own_files_do_not_show_that_events_come() {
+    let session = Session::new();
+    let (_watch, woken) = watch(&session.host);
+    for n in 0..3 {
+        session.host.snapshot(Snapshot::CurrentTasks, &n).unwrap();
+        std::thread::sleep(RESCAN);
+    }
+    assert!(wakes(&woken) >= 3, "the other side's files would wait");
 }
 
 #[test]

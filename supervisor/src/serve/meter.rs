@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  API, /metrics, aigo ps ─┐
-//!  every two seconds ──────┴─► meter ── older than a second? ─► survey ─► cgroup files of each container
+//!  every five seconds ─────┴─► meter ── older than a second? ─► survey ─► cgroup files of each container
 //! ```
 //!
 //! The figures are the kernel's own. Where its files cannot be read (an engine on another machine, in a virtual machine, or
@@ -22,7 +22,7 @@ use crate::usage::{self, Survey};
 /// How long a survey is good for.
 const FRESH: Duration = Duration::from_secs(1);
 /// How often one is made even if nobody asks: rates are averages since the one before.
-pub(super) const PACE: Duration = Duration::from_secs(2);
+pub(super) const PACE: Duration = Duration::from_secs(5);
 
 /// What a session's container uses now. What is absent is not counted by this kernel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]

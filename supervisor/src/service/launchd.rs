@@ -13,10 +13,21 @@ const THROTTLE: u32 = 10;
 /// Where the engines' own tools are, which launchd's bare environment does not name.
 const PATH: &str = "/usr/local/bin:/opt/homebrew/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
+/// What systemd's `EnvironmentFile=-` does, and launchd has nothing for: the file's settings, if it can be read, for the
+/// program and its arguments.
+const WITH_ENVIRONMENT: &str = r#"set -a; if [ -r "$0" ]; then . "$0"; fi; exec "$@""#;
+
+/// The command that launchd starts.
+pub(super) fn command(service: &Service) -> Vec<String> {
+    let environment = service.environment_file().to_string_lossy().into_owned();
+    let shell = ["/bin/sh", "-c", WITH_ENVIRONMENT].map(str::to_owned);
+    shell.into_iter().chain([environment]).chain(service.arguments()).collect()
+}
+
 /// The property list. Pure.
 pub fn plist(service: &Service) -> String {
     let arguments: String =
-        service.arguments().iter().map(|argument| format!("\n        <string>{}</string>", escape(argument))).collect();
+        command(service).iter().map(|argument| format!("\n        <string>{}</string>", escape(argument))).collect();
     let log = escape(&service.home.home.join("Library/Logs/aigo.log").to_string_lossy());
     let stop_limit = systemd::STOP_LIMIT.as_secs();
     format!(

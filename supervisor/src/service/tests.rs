@@ -106,11 +106,33 @@ fn launchd_can_read_the_list() {
     assert_eq!(text("StandardErrorPath"), "/home/p/Library/Logs/aigo.log");
     let arguments: Vec<&str> =
         list["ProgramArguments"].as_array().unwrap().iter().map(|value| value.as_string().unwrap()).collect();
-    assert_eq!(arguments, service.arguments());
+    assert_eq!(arguments, super::launchd::command(&service));
     assert_eq!(list["Umask"].as_signed_integer(), Some(0o077));
     assert_eq!(list["RunAtLoad"].as_boolean(), Some(true));
     assert_eq!(list["KeepAlive"].as_dictionary().unwrap()["SuccessfulExit"].as_boolean(), Some(false));
     assert_eq!(service.unit_path(), Path::new("/home/p/Library/LaunchAgents/aigo.serve.plist"));
+}
+
+/// launchd has no file of variables: the shell that it starts reads it.
+#[test]
+fn what_launchd_starts_has_the_credential() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("a program");
+    std::fs::write(&program, "#!/bin/sh\necho \"$ANTHROPIC_API_KEY|$*\"\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let config = folder.path().join("config's.toml");
+    let service = Service { program, config, ..service(Manager::Launchd, Scope::User) };
+    let said = || {
+        let command = super::launchd::command(&service);
+        let output =
+            std::process::Command::new(&command[0]).args(&command[1..]).env_remove("ANTHROPIC_API_KEY").output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let arguments = service.arguments()[1..].join(" ");
+    assert_eq!(said(), format!("|{arguments}\n"), "no file is no error");
+    std::fs::write(service.environment_file(), "# the key\nANTHROPIC_API_KEY=canary-1\n").unwrap();
+    assert_eq!(said(), format!("canary-1|{arguments}\n"));
 }
 
 fn commands(steps: &[Step]) -> Vec<String> {

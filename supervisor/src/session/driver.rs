@@ -47,8 +47,9 @@ use crate::usage::booted_at;
 /// How long the driver sleeps at most: the safety net under every wake-up, and the pace of the memory samples and of the
 /// looks at the heartbeat.
 const PULSE: Duration = Duration::from_millis(500);
-/// The same while nothing happens: silent sessions are many, and what wakes the driver does so all the same.
-const CALM_PULSE: Duration = Duration::from_secs(2);
+/// The same while nothing happens: silent sessions are many, and what wakes the driver does so all the same. Less than
+/// [`SILENCE`](ipc_protocol::limits::SILENCE) by far, which is judged by the looks at the heartbeat.
+const CALM_PULSE: Duration = Duration::from_secs(10);
 
 /// Everything a driver works with from the start.
 #[derive(Debug)]

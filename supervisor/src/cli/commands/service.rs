@@ -140,9 +140,10 @@ fn hints(service: &Service) -> Vec<String> {
         "the model's credential goes into {} (ANTHROPIC_API_KEY=…, chmod 600), then restart the service",
         service.environment_file().display()
     )];
-    let user = std::env::var("USER").unwrap_or_default();
-    if service.manager == Manager::Systemd && service.scope == Scope::User && !Path::new(LINGER).join(&user).exists() {
-        hints.push(format!("it ends with your last login: `loginctl enable-linger {user}` lets it live on"));
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
+    let lingers = user.is_some_and(|user| Path::new(LINGER).join(user).exists());
+    if service.manager == Manager::Systemd && service.scope == Scope::User && !lingers {
+        hints.push("it ends with your last login: `loginctl enable-linger` lets it live on".to_owned());
     }
     hints
 }
