@@ -27,10 +27,12 @@ use ipc_protocol::limits::MAX_TEXT_BYTES;
 use ipc_protocol::mailbox::{Inbox, Outbox};
 use ipc_protocol::outgoing::OutgoingFile;
 use ipc_protocol::task::TaskFile;
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
+use self::checkpoint::Moment;
 use super::control::{Answer, Pending, Request};
 use super::event::{HostEvent, Summary, What};
 use super::ledger::Ledger;
@@ -136,48 +138,59 @@ impl Driver {
         self.survives
     }
 
-    /// Goes on with a session of another process that has ended, `age` after it was asked for: knows what that one knew,
-    /// and does what it may have left undone.
+    /// Goes on with a session that `began` under another process, which has ended: knows what that one knew, and does what
+    /// it may have left undone.
     pub async fn resume(
         &mut self,
         store: &Store,
         id: &SessionId,
         container: Option<ContainerId>,
-        age: Duration,
+        began: Timestamp,
     ) -> Result<(), StoreError> {
         self.survives = true;
         self.container = container;
         self.started = Instant::now();
+        let mut moment = None;
         let cursor = store.journal_cursor(id).await?.and_then(|json| serde_json::from_str(&json).ok());
         self.journal = self.ipc.journal(cursor.unwrap_or(Cursor::START));
         // One of an older aigo that cannot be read: the events tell the same, from the first.
         let checkpoint = store.checkpoint(id).await?.and_then(|json| serde_json::from_str(&json).ok());
-        if let Some(checkpoint::Checkpoint { heard, machine, summary, counts, budget }) = checkpoint {
+        if let Some(found) = checkpoint {
+            let checkpoint::Checkpoint { heard, machine, summary, counts, budget, moment: last } = found;
             (self.heard, self.machine, self.summary, self.counts) = (heard, machine, summary, counts);
+            moment = last;
             self.ledger.resume(budget);
         } else {
             self.ledger.catch_up().await?;
         }
-        // A clock that was set back must not make it live its life again.
+        // How old it was when something was stored, by a clock that may have been set back since.
+        let by_clock = |at: Timestamp| Duration::try_from(at.duration_since(began)).unwrap_or_default();
+        let age = moment.map_or_else(|| by_clock(Timestamp::now()), |last| last.age_at(&Moment::now(Duration::ZERO)));
+        // It does not live its life again.
         self.age = age.max(self.machine.lived_until());
-        let now = self.now();
-        for effect in self.machine.resume(now) {
-            self.carry_out(effect).await?;
-        }
         loop {
             let events = store.runner_events(id, self.heard, REPLAY).await?;
             let last = events.len() < REPLAY;
             for (runner_seq, event) in events {
                 match &event.what {
-                    What::Runner(kind) => self.hear(runner_seq, kind).await?,
+                    // What came after a checkpoint was stored with it.
+                    What::Runner(kind) => {
+                        let then = moment.map_or_else(|| by_clock(event.at), |moment| moment.age());
+                        self.recall(runner_seq, then, kind).await?;
+                    }
                     // Stands for one that cannot be read.
                     What::Host(_) => self.heard = runner_seq,
                 }
             }
             if last {
-                return Ok(());
+                break;
             }
         }
+        let now = self.now();
+        for effect in self.machine.resume(now) {
+            self.carry_out(effect).await?;
+        }
+        self.keep_checkpoint().await
     }
 
     /// The machine gets an event of the runner's.
@@ -185,6 +198,20 @@ impl Driver {
         self.heard = runner_seq;
         self.summary.count(kind);
         self.step(Input::Runner(kind)).await
+    }
+
+    /// The machine gets an event that another process has stored, `then`.
+    async fn recall(&mut self, runner_seq: u64, then: Duration, kind: &EventKind) -> Result<(), StoreError> {
+        self.heard = runner_seq;
+        self.summary.count(kind);
+        let now = self.now();
+        self.advance(|machine| machine.recall(now, then, kind)).await
+    }
+
+    /// Has what is known now stored at once: no event tells of it.
+    async fn keep_checkpoint(&mut self) -> Result<(), StoreError> {
+        self.note_checkpoint();
+        self.ledger.keep().await
     }
 
     /// Has what is known now stored with the next events.
@@ -195,6 +222,7 @@ impl Driver {
         }
         let view = checkpoint::View {
             heard: self.heard,
+            moment: Moment::now(self.now()),
             machine: &self.machine,
             summary: &self.summary,
             counts: self.vitals.counts(),
@@ -422,14 +450,23 @@ impl Driver {
 
     /// Feeds the machine and carries out what follows.
     async fn step(&mut self, input: Input<'_>) -> Result<(), StoreError> {
-        let before = self.machine.status();
-        let effects = self.machine.step(self.now(), input);
+        let now = self.now();
+        self.advance(|machine| machine.step(now, input)).await
+    }
+
+    async fn advance(&mut self, step: impl FnOnce(&mut Machine) -> Vec<Effect>) -> Result<(), StoreError> {
+        let (before, was_kept) = (self.machine.status(), self.machine.is_kept());
+        let effects = step(&mut self.machine);
         for effect in effects {
             self.carry_out(effect).await?;
         }
         let after = self.machine.status();
         if after != before && !after.is_terminal() {
             self.ledger.set_status(after).await?;
+        }
+        // Whoever goes on must not take it for idle, or for busy.
+        if self.survives && !after.is_terminal() && self.machine.is_kept() != was_kept {
+            self.keep_checkpoint().await?;
         }
         Ok(())
     }

@@ -55,6 +55,11 @@ impl Ledger {
         self.checkpoint = checkpoint;
     }
 
+    /// Stores it now.
+    pub(super) async fn keep(&mut self) -> Result<(), StoreError> {
+        self.store_all(Vec::new(), None).await
+    }
+
     pub(super) async fn set_status(&self, status: Status) -> Result<(), StoreError> {
         self.store.set_status(&self.id, status).await
     }

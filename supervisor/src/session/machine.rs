@@ -1,7 +1,7 @@
 //! A session's life as a pure function: [`Machine::step`] takes an input and the time, and returns effects.
 //!
 //! Time is the duration since the session was asked for, on the monotonic clock: a host that slept did not let it pass,
-//! so nobody is timed out for the laptop's lid.
+//! so nobody is timed out for the laptop's lid. It goes on while nobody owns the session.
 //!
 //! Every end that we ask for goes down one ladder, from the stage that fits; each stage has its own grace:
 //!
@@ -151,12 +151,24 @@ impl Machine {
         self.launched_at.is_some()
     }
 
+    /// The runner has said `event` to an owner that is gone, `then`. Whatever follows is done now, with its graces from now;
+    /// but the silence has lasted since then.
+    pub fn recall(&mut self, now: At, then: At, event: &EventKind) -> Vec<Effect> {
+        let then = then.min(now);
+        let last_activity = self.last_activity.max(then);
+        self.launched_at.get_or_insert(then);
+        let effects = self.step(now, Input::Runner(event));
+        self.last_activity = last_activity;
+        effects
+    }
+
     /// What another process may have left undone when it ended in the middle of a step: to be carried out again, which
-    /// does no harm. The attached person and the requests that it carried are gone with it; the runner gets a new chance to
-    /// be heard.
+    /// does no harm. The attached person and the requests that it carried are gone with it, and they were there until then:
+    /// they get the idle timeout anew to come back. The runner gets a new chance to be heard.
     pub fn resume(&mut self, now: At) -> Vec<Effect> {
-        self.attached = false;
-        self.model_requests = 0;
+        if std::mem::take(&mut self.attached) | (std::mem::take(&mut self.model_requests) > 0) {
+            self.last_activity = now;
+        }
         self.last_heard = self.last_heard.max(now);
         match self.stage {
             None | Some(Stage::Save { .. }) => Vec::new(),
@@ -191,6 +203,11 @@ impl Machine {
                 | Intent::Broken(_),
             ) => true,
         }
+    }
+
+    /// Something is going on of which the runner's events do not tell: a person is there or is asked, or the model works.
+    pub fn is_kept(&self) -> bool {
+        self.attached || self.question_pending || self.model_requests > 0
     }
 
     /// New messages are taken: not after `_close`.

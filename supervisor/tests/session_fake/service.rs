@@ -11,8 +11,8 @@ use ipc_protocol::journal::{Cursor, Writer};
 use serde_json::json;
 use supervisor::engine::fake::{Call, FakeRun};
 use supervisor::engine::{ContainerSpec, Mount};
-use supervisor::request::ModelSource;
 use supervisor::request::wire::NewSession;
+use supervisor::request::{ModelSource, SessionRequest};
 use supervisor::serve::api::guard::{Guard, Peer};
 use supervisor::serve::api::{self, Api, PREFIX};
 use supervisor::serve::builds::Builds;
@@ -181,11 +181,15 @@ async fn a_client_who_leaves_changes_nothing_of_what_it_asked_for() {
 
 /// What a service that was killed leaves of a session whose container runs.
 async fn runs_alone(house: &House, checkpoint: Option<&str>) -> SessionId {
+    runs_alone_for(house, house.permit(true).request().clone(), checkpoint).await
+}
+
+async fn runs_alone_for(house: &House, request: SessionRequest, checkpoint: Option<&str>) -> SessionId {
     let store = &house.launcher.store;
     let id = SessionId::random();
     let mut row = SessionRow::new(id.clone(), "command", IMAGE, &house.workspace);
     row.status = Status::Running;
-    row.request = serde_json::to_string(&NewSession::from(house.permit(true).request().clone())).ok();
+    row.request = serde_json::to_string(&NewSession::from(request)).ok();
     store.insert_session(row).await.unwrap();
     let (folder, _ipc) = estate(house, &id);
     store.mount(&id, &house.workspace, vec!["ipc".into()]).await.unwrap();
@@ -228,6 +232,65 @@ async fn a_session_whose_checkpoint_says_nothing_to_this_aigo_is_gone_on_with() 
         assert_eq!(row.ending.unwrap().reason, EndReason::Closed, "{checkpoint:?}");
         house.assert_nothing_left("an older checkpoint").await;
     }
+}
+
+/// Says nothing, and ends when it is told to.
+async fn silent(run: FakeRun) -> i32 {
+    let ipc = run.host_path("/workspace/ipc").unwrap();
+    while !ipc.join("input/_close").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    0
+}
+
+/// Two hours ago a session was ready and said something, one hour ago its owner died.
+async fn silent_for_hours(house: &House, said: &[EventKind]) -> SessionId {
+    house.fake.script(silent);
+    let mut request = house.permit(true).request().clone();
+    (request.timeout, request.idle_timeout) = (None, Some(Duration::from_secs(3600)));
+    let id = runs_alone_for(house, request, None).await;
+    let events = [EventKind::Ready {}].iter().chain(said);
+    let events =
+        events.zip(1..).map(|(kind, seq)| NewEvent { runner_seq: Some(seq), what: What::Runner(kind.clone()) });
+    house.launcher.store.append(&id, events.collect(), None).await.unwrap();
+    let database = rusqlite::Connection::open(house.launcher.dirs.database()).unwrap();
+    let then = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2)).to_string();
+    let aged = "UPDATE events SET body = json_set(body, '$.at', ?1); ";
+    database.execute(aged, [&then]).unwrap();
+    database.execute("UPDATE sessions SET created_at = ?1", [&then]).unwrap();
+    id
+}
+
+#[tokio::test]
+async fn silence_goes_on_while_there_is_no_service() {
+    let house = House::new();
+    let id = silent_for_hours(&house, &[]).await;
+    let manager = manager(&house, config(5));
+    manager.restore().await.unwrap();
+    assert_eq!(manager.reconcile().await.unwrap().adopted, 1);
+    over(&manager, &id).await;
+    let row = manager.store.session(&id).await.unwrap().unwrap();
+    assert_eq!(row.ending.unwrap().reason, EndReason::IdleTimeout);
+    house.assert_nothing_left("silence").await;
+}
+
+#[tokio::test]
+async fn a_tool_that_runs_while_there_is_no_service_is_not_ended() {
+    let house = House::new();
+    let call =
+        EventKind::ToolCall { call_id: "t".into(), tool: "Bash".into(), input: Default::default(), parent_call: None };
+    let id = silent_for_hours(&house, &[call]).await;
+    let manager = manager(&house, config(5));
+    manager.restore().await.unwrap();
+    assert_eq!(manager.reconcile().await.unwrap().adopted, 1);
+    // Some looks of its owner.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let events = manager.store.events(&id, 0, 99).await.unwrap();
+    let warned = |event: &SessionEvent| matches!(&event.what, What::Host(HostEvent::HostWarning { .. }));
+    assert!(!events.iter().any(warned), "{events:?}");
+    end(&manager, &id).await;
+    over(&manager, &id).await;
+    house.assert_nothing_left("a tool").await;
 }
 
 /// A runner of another generation: its words are known in part only.

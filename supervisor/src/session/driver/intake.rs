@@ -107,7 +107,9 @@ impl Driver {
             let event = HostEvent::outgoing(id.to_string(), &body);
             let question = matches!(body.outgoing, Outgoing::Question { .. });
             let json = serde_json::to_string(&body).unwrap_or_default();
-            if self.ledger.take("messages", id.as_str(), json, event).await? && question {
+            self.ledger.take("messages", id.as_str(), json, event).await?;
+            // Also if it was taken before, by an owner that had no time for more; the file goes only after this.
+            if question {
                 self.step(Input::Asked).await?;
             }
             if let Some(warning) = self.messages.remove(&name) {

@@ -8,7 +8,6 @@
 //! What is only to be ended is left to [`recover::end`](crate::session::recover::end), which hears its last words first.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipc_protocol::host::HostIpc;
 use jiff::Timestamp;
@@ -129,10 +128,8 @@ impl Launcher {
         let model = upstream.map(|upstream| (upstream.kept_in(folder.replay()), request.proxy_port, notices));
         let (running, missing) = self.take_over(&mut resources, request, info, model).await;
         notes.extend(missing);
-        // A clock that was set back makes it negative.
-        let age = Duration::try_from(Timestamp::now().duration_since(beginnings.at)).unwrap_or_default();
         let before = Look::load(&folder.look());
-        let resumed = driver.resume(&self.store, &row.id, Some(running.container.clone()), age).await;
+        let resumed = driver.resume(&self.store, &row.id, Some(running.container.clone()), beginnings.at).await;
         resumed.map_err(LaunchError::from)?;
         reach("adopt.resumed");
         for message in notes {

@@ -217,6 +217,44 @@ fn idle_means_nothing_in_flight() {
 }
 
 #[test]
+fn silence_lasts_while_nobody_owns_the_session() {
+    let said = EventKind::Text { body: ClippedText::default(), parent_call: None };
+    // Who goes on gets the last words of the one who has gone, late.
+    let taken_over = |machine: &mut Machine, event: &EventKind| {
+        machine.recall(S(300), S(50), event);
+        machine.resume(S(300));
+        machine.next_deadline()
+    };
+    assert_eq!(taken_over(&mut ready(Ends::WhenTold), &said), Some(S(110)), "it was idle long ago");
+    assert_eq!(taken_over(&mut ready(Ends::WhenTold), &tool_call("t")), Some(S(600)), "a tool runs");
+    let mut machine = ready(Ends::WhenTold);
+    machine.step(S(40), Input::Asked);
+    assert_eq!(taken_over(&mut machine, &said), Some(S(600)), "a person is asked");
+    for there in [Input::Attached(true), Input::ModelRequests(1)] {
+        let mut machine = ready(Ends::WhenTold);
+        machine.step(S(40), there);
+        assert_eq!(taken_over(&mut machine, &said), Some(S(360)), "until the owner was gone");
+        machine.resume(S(310));
+        assert_eq!(machine.next_deadline(), Some(S(360)), "once");
+    }
+    // A clock that was set back tells nonsense of then.
+    let mut machine = ready(Ends::WhenTold);
+    machine.step(S(290), Input::Runner(&said));
+    machine.recall(S(300), S(20), &said);
+    assert_eq!(machine.next_deadline(), Some(S(350)));
+    machine.recall(S(300), S(4000), &said);
+    assert_eq!(machine.next_deadline(), Some(S(360)));
+    // What is to be done after a last word is done with all its time.
+    let mut machine = ready(Ends::WhenAnswered);
+    machine.step(S(1), Input::Sent("a"));
+    machine.step(S(20), Input::Runner(&tool_call("t")));
+    machine.step(S(600), Input::Tick);
+    let effects = machine.recall(S(700), S(610), &turn(TurnOutcome::Success, &["a", NOTICE_ID]));
+    assert!(effects.contains(&Effect::WriteClose), "{effects:?}");
+    assert_eq!(machine.next_deadline(), Some(S(710)));
+}
+
+#[test]
 fn cancel_kills_at_once_and_a_silent_engine_is_lost() {
     let mut machine = ready(Ends::WhenTold);
     let effects = machine.step(S(5), Input::Command(Command::Cancel { by: "test".into() }));
