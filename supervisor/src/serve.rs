@@ -185,7 +185,9 @@ async fn forget_old(manager: &Manager) {
     let retention = manager.config().retention.clone();
     match manager.store.forget_old(retention.max_age, retention.max_size).await {
         Ok(0) => {}
-        Ok(count) => tracing::info!("{count} sessions that ended long ago are forgotten"),
+        Ok(count) => tracing::info!(
+            "ended sessions that are forgotten: {count}; older than `retention.max-age`, or beyond `retention.max-size`"
+        ),
         Err(error) => tracing::warn!("old sessions cannot be forgotten: {}", chain(&error)),
     }
 }

@@ -21,6 +21,7 @@ pub mod control;
 pub mod doubt;
 pub mod driver;
 pub mod event;
+pub mod gap;
 pub mod id;
 pub mod launch;
 mod ledger;

@@ -7,7 +7,7 @@ use crate::session::status::{EndReason, Ending};
 pub enum Exit {
     /// Done as asked.
     Ok,
-    /// The agent failed, or the session ended otherwise than asked.
+    /// The agent failed, the session ended otherwise than asked, or what was asked of it is refused.
     Failed,
     /// The command line is wrong, or policy says no: nothing was started.
     Usage,
@@ -69,6 +69,11 @@ impl CliError {
     /// The person can mend it by asking differently.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, error: error.into() }
+    }
+
+    /// It was understood, and is refused as things are now: a session that is ending takes no message.
+    pub fn refused(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Failed, error: error.into() }
     }
 
     /// Something outside is missing or broken.

@@ -2,6 +2,7 @@
 
 pub mod launch;
 pub mod sanitize;
+pub mod stored;
 pub mod style;
 pub mod summary;
 pub mod transcript;

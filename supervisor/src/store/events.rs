@@ -122,6 +122,17 @@ impl Store {
         .await
     }
 
+    /// How many events of a session are stored, and the number of the last one.
+    pub async fn event_count(&self, session: &SessionId) -> Result<(u64, u64), StoreError> {
+        let session = session.clone();
+        self.call(move |connection| {
+            Ok(connection
+                .prepare_cached("SELECT count(*), coalesce(max(seq), 0) FROM events WHERE session = ?1")?
+                .query_row([session.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+        .await
+    }
+
     /// The number of the session's last event, 0 if there is none.
     pub async fn last_event(&self, session: &SessionId) -> Result<u64, StoreError> {
         let session = session.clone();

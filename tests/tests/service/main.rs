@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod attending;
 mod audit;
 mod crashes;
 mod engine;

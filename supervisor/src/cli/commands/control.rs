@@ -140,7 +140,7 @@ fn report(answer: &Answer, as_json: bool) -> Result<Exit, CliError> {
     }
     match &answer.error {
         Some(_) if as_json => Ok(Exit::Failed),
-        Some(error) => Err(CliError::environment(anyhow::anyhow!("{error}"))),
+        Some(error) => Err(CliError::refused(anyhow::anyhow!("{error}"))),
         None => {
             if let (Some(id), false) = (&answer.id, as_json) {
                 say::line(id)?;

@@ -6,15 +6,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::cli::args::Global;
 use crate::cli::args::records::{ExportArgs, ExportFormat, HistoryArgs, ShowArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
 use crate::cli::show::sanitize::{self, one_line};
+use crate::cli::show::stored::Stored;
 use crate::cli::show::style::Style;
 use crate::cli::show::summary;
-use crate::cli::show::transcript::Transcript;
 use crate::store::{SessionFilter, SessionPage, SessionRow};
 use crate::units::format_duration;
 
@@ -52,7 +54,7 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
 }
 
 fn line(style: Style, row: &SessionRow) -> String {
-    let started = row.created_at.strftime("%Y-%m-%d %H:%M:%SZ");
+    let started = second(row.created_at);
     let status = style.status(row.status, format!("{:<10}", row.status.word()));
     let reason = row.ending.as_ref().map(|ending| ending.reason.to_string()).unwrap_or_default();
     let took = row.summary.as_ref().map(|summary| format_duration(Duration::from_millis(summary.duration_ms)));
@@ -79,7 +81,11 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     }
     let style = Style::resolve(global.color);
     let mut text = String::new();
-    let ended = row.ended_at.map(|time| time.to_string());
+    let ended = row.ended_at.map(second);
+    let (stored, last) = context.store.event_count(&row.id).await.map_err(CliError::environment)?;
+    let missing = last.saturating_sub(stored);
+    let events =
+        if missing == 0 { stored.to_string() } else { format!("{stored}, {missing} more are no longer stored") };
     let engine = row.engine.as_ref().map(|engine| engine.endpoint.clone());
     for (name, value) in [
         ("session", Some(row.id.to_string())),
@@ -88,8 +94,9 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
         ("program", Some(row.program.clone())),
         ("image", Some(row.image.clone())),
         ("workspace", Some(one_line(&row.workspace.to_string_lossy(), 4096))),
-        ("started", Some(row.created_at.to_string())),
+        ("started", Some(second(row.created_at))),
         ("ended", ended),
+        ("events", Some(events)),
         ("container", row.container.clone()),
         ("engine", engine),
     ] {
@@ -105,6 +112,11 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     }
     say::text(text)?;
     Ok(Exit::Ok)
+}
+
+/// A time as people read it; JSON has all of its digits.
+fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// Writes a transcript into a file of its own, or to standard output.
@@ -133,21 +145,22 @@ async fn write_all(
     format: ExportFormat,
     mut out: impl Write,
 ) -> Result<(), CliError> {
-    let mut transcript = Transcript::new(Style::PLAIN, false);
-    let mut cursor = 0;
+    let mut lines = match format {
+        ExportFormat::Text => Stored::text(Style::PLAIN),
+        ExportFormat::Jsonl => Stored::json(),
+    };
     loop {
-        let events = context.store.events(&row.id, cursor, BATCH).await.map_err(CliError::environment)?;
-        let Some(last) = events.last() else { break };
-        cursor = last.seq;
+        let events = context.store.events(&row.id, lines.cursor(), BATCH).await.map_err(CliError::environment)?;
+        if events.is_empty() {
+            break;
+        }
         for event in &events {
-            let text = match format {
-                ExportFormat::Text => transcript.render(event),
-                ExportFormat::Jsonl => sanitize::json(event).map_err(CliError::environment)? + "\n",
-            };
+            let text = lines.next(event).map_err(CliError::environment)?;
             if say::outcome(out.write_all(text.as_bytes()))? == say::Reader::Gone {
                 return Ok(());
             }
         }
     }
-    say::outcome(out.flush()).map(drop)
+    let last = if row.ended_at.is_some() { lines.last() } else { String::new() };
+    say::outcome(out.write_all(last.as_bytes()).and_then(|()| out.flush())).map(drop)
 }

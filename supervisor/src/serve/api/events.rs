@@ -27,6 +27,7 @@ use crate::cli::show::transcript::Transcript;
 use crate::serve::manager::Manager;
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, SessionEvent, What};
+use crate::session::gap::Gap;
 use crate::store::Store;
 
 /// Events read at once.
@@ -66,10 +67,9 @@ impl Reader {
     async fn next(&mut self) -> Option<Next> {
         loop {
             if let Some(event) = self.waiting.front() {
-                if event.seq > self.cursor + 1 {
-                    let gap = Next::Gap { from: self.cursor + 1, to: event.seq - 1 };
+                if let Some(gap) = Gap::between(self.cursor, event.seq) {
                     self.cursor = event.seq - 1;
-                    return Some(gap);
+                    return Some(Next::Gap(gap));
                 }
                 let event = self.waiting.pop_front()?;
                 self.cursor = event.seq;
@@ -122,7 +122,7 @@ impl Reader {
 
 enum Next {
     Event(Box<SessionEvent>),
-    Gap { from: u64, to: u64 },
+    Gap(Gap),
 }
 
 async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem> {
@@ -185,7 +185,7 @@ pub(super) async fn events(
 
 fn sse(next: Next) -> Event {
     match next {
-        Next::Gap { from, to } => Event::default().event("gap").data(json!({"from": from, "to": to}).to_string()),
+        Next::Gap(gap) => Event::default().event("gap").data(json!(gap).to_string()),
         Next::Event(event) => {
             let value = serde_json::to_value(&*event).unwrap_or_default();
             let kind = value.get("kind").and_then(|kind| kind.as_str()).unwrap_or("event");
@@ -235,7 +235,7 @@ fn transcript(reader: Reader, until: Option<u64>) -> impl Stream<Item = Result<S
         }
         let text = match reader.next().await? {
             Next::Event(event) => transcript.render(&event),
-            Next::Gap { from, to } => format!("[events {from} to {to} are no longer stored]\n"),
+            Next::Gap(gap) => format!("{gap}\n"),
         };
         Some((Ok(text), (reader, transcript)))
     })

@@ -32,15 +32,15 @@ pub(super) fn report(style: Style, report: &Report) -> String {
         }
     }
     let counts: Vec<String> = [
-        (Verdict::Ok, "ok"),
-        (Verdict::Warning, "warnings"),
-        (Verdict::Failed, "failed"),
-        (Verdict::Skipped, "skipped"),
+        (Verdict::Ok, "ok", "ok"),
+        (Verdict::Warning, "warning", "warnings"),
+        (Verdict::Failed, "failed", "failed"),
+        (Verdict::Skipped, "skipped", "skipped"),
     ]
     .iter()
-    .map(|(verdict, word)| (report.count(*verdict), word))
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, word)| format!("{count} {word}"))
+    .map(|(verdict, one, more)| (report.count(*verdict), one, more))
+    .filter(|(count, _, _)| *count > 0)
+    .map(|(count, one, more)| format!("{count} {}", if count == 1 { one } else { more }))
     .collect();
     let _ = writeln!(text, "{}", style.bold(counts.join(", ")));
     text
@@ -62,6 +62,14 @@ mod tests {
         let expected = "✓ engine   docker\n✗ gateway  exit code 1: ␛[31mno way\n           → open the firewall\n\
                         - image    skipped: no engine answers\n1 ok, 1 failed, 1 skipped\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn one_warning_is_not_several() {
+        let warning = || Check::warning("swap", "d", "r");
+        let last = |checks| report(Style::PLAIN, &Report { checks }).lines().last().unwrap().to_owned();
+        assert_eq!(last(vec![warning()]), "1 warning");
+        assert_eq!(last(vec![warning(), warning()]), "2 warnings");
     }
 
     #[test]
