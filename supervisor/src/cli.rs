@@ -69,7 +69,7 @@ async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
         Command::Image { command: ImageCommand::Build(build) } => commands::image::build(&global, &build).await,
         Command::Image { command: ImageCommand::Status(status) } => commands::image::status(&global, &status).await,
         Command::Doctor(doctor) => commands::doctor::run(&global, &doctor).await,
-        Command::Config { command: ConfigCommand::Check(check) } => commands::config::check(&check),
+        Command::Config { command: ConfigCommand::Check(check) } => commands::config::check(&global, &check),
         Command::Config { command: ConfigCommand::Show(show) } => commands::config::show(&global, &show),
         Command::Service { command: ServiceCommand::Install(install) } => {
             commands::service::install(&global, &install).await

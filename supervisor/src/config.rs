@@ -15,6 +15,7 @@
 
 mod change;
 mod document;
+mod environment;
 mod error;
 mod holding;
 mod kind;
@@ -28,10 +29,11 @@ mod visit;
 use std::path::Path;
 
 pub use change::{Change, Reload};
+pub use environment::Environment;
 pub use error::{ConfigError, Problem};
 pub use kind::LogLevel;
 pub use list::{Entry, Origin};
-pub use place::{CONFIG_VARIABLE, Places, Scope};
+pub use place::{CONFIG_VARIABLE, DATA_DIR_VARIABLE, Places, SOCKET, Scope};
 pub use sections::{
     AgentSettings, Config, EngineSettings, HostLimits, LogFormat, LogSettings, ProxySettings, QueueSettings, Retention,
     SessionDefaults, SocketSettings,
@@ -63,14 +65,14 @@ pub struct Loaded {
 impl Config {
     /// Reads and judges the configuration: the defaults of `places`, the file, the environment, the flags.
     ///
-    /// `file` is one that somebody named, which has to be there; without it, the one of [`Places`] is read if it exists.
+    /// Variables of our prefix that nobody reads are problems, too. `file` is one that somebody named, which has to be there; without it, the one of [`Places`] is read if it exists.
     ///
     /// # Errors
     /// [`ConfigError::Bad`] with every problem that was found, or what keeps the file from being read.
     pub fn load(
         places: &Places,
         file: Option<&Path>,
-        env: &dyn Fn(&str) -> Option<String>,
+        env: &Environment<'_>,
         flags: &[Flag],
     ) -> Result<Loaded, ConfigError> {
         let text = match file {

@@ -141,7 +141,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn problem(&mut self, at: usize, text: String) {
-        let place = format!("{}:{}", self.path.display(), self.line(at));
+        let place = Origin::File { path: PathBuf::from(self.path), line: self.line(at) };
         self.problems.push(Problem { place, text });
     }
 

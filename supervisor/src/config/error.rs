@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::list::Origin;
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -35,8 +37,9 @@ pub enum ConfigError {
 /// One thing that is wrong, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// `FILE:LINE`, the variable or the flag.
-    pub place: String,
+    /// Where: told as `FILE:LINE`, the variable or the flag.
+    #[serde(serialize_with = "as_text")]
+    pub place: Origin,
     /// What is wrong, and what is allowed.
     pub text: String,
 }
@@ -45,6 +48,21 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.text)
     }
+}
+
+/// In the order in which people look for them: the file by its lines, the environment, the flags.
+pub(super) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| match &problem.place {
+        Origin::File { line, .. } => (0, *line),
+        Origin::Environment { .. } => (1, 0),
+        Origin::Flag { .. } => (2, 0),
+        Origin::Default => (3, 0),
+    });
+    problems
+}
+
+fn as_text<S: serde::Serializer>(place: &Origin, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(place)
 }
 
 fn lines(problems: &[Problem]) -> String {

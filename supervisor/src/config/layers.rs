@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::document;
-use super::error::{ConfigError, Problem};
+use super::environment::Environment;
+use super::error::{ConfigError, Problem, in_order};
 use super::kind::{Kind, Raw};
-use super::list::{Origin, entries};
+use super::list::Origin;
 use super::sections::Config;
 use super::visit::{Key, Visitor, path};
 use super::{Flag, Loaded};
@@ -22,7 +23,7 @@ pub(super) type Layer<'a> = BTreeMap<String, (Raw<'a>, Origin)>;
 pub(super) fn load(
     mut config: Config,
     file: Option<(&Path, &str)>,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: &Environment<'_>,
     flags: &[Flag],
 ) -> Result<Loaded, ConfigError> {
     let mut problems = Vec::new();
@@ -32,24 +33,15 @@ pub(super) fn load(
         problems.extend(wrong);
         lay(&mut config, layer, agents, &mut origins, &mut problems);
     }
-    let layer = environment(&config, env);
+    problems.extend(env.unknown(&config));
+    let layer = env.layer(&config);
     lay(&mut config, layer, Vec::new(), &mut origins, &mut problems);
     lay(&mut config, from_flags(flags), Vec::new(), &mut origins, &mut problems);
     // Rules between keys make sense only where each key does.
     if problems.is_empty() {
         problems = between(&config, &origins);
     }
-    if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(ConfigError::Bad(problems)) }
-}
-
-fn environment(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Layer<'static> {
-    let set = |variable: String| env(&variable).filter(|value| !value.is_empty()).map(|value| (variable, value));
-    let found = entries(config).into_iter().filter_map(|entry| Some((entry.key, entry.variable.and_then(set)?)));
-    found
-        .map(|(key, (variable, value))| {
-            (key, (Raw { text: value.into(), is_text: true }, Origin::Environment { variable }))
-        })
-        .collect()
+    if problems.is_empty() { Ok(Loaded { config, origins }) } else { Err(ConfigError::Bad(in_order(problems))) }
 }
 
 fn from_flags(flags: &[Flag]) -> Layer<'_> {
@@ -85,7 +77,7 @@ impl Visitor for Overlay<'_, '_> {
                 *value = read;
                 self.origins.insert(path, origin);
             }
-            Err(error) => self.problems.push(Problem { place: origin.to_string(), text: format!("{path}: {error}") }),
+            Err(error) => self.problems.push(Problem { place: origin, text: format!("{path}: {error}") }),
         }
     }
 
@@ -104,7 +96,7 @@ impl Visitor for Overlay<'_, '_> {
 
 /// Rules between keys.
 fn between(config: &Config, origins: &Origins) -> Vec<Problem> {
-    let place = |key: &str| origins.get(key).unwrap_or(&Origin::Default).to_string();
+    let place = |key: &str| origins.get(key).cloned().unwrap_or(Origin::Default);
     let mut problems = Vec::new();
     let mut rule = |holds: bool, key: &str, text: &dyn Fn() -> String| {
         if !holds {

@@ -12,10 +12,13 @@ use super::ConfigError;
 /// Names another configuration file.
 pub const CONFIG_VARIABLE: &str = "AIGO_CONFIG";
 
+/// Names another data directory, as `--data-dir` does.
+pub const DATA_DIR_VARIABLE: &str = "AIGO_DATA_DIR";
+
 /// The configuration's name in its folder.
 const FILE: &str = "config.toml";
 /// The socket's name in its folder.
-const SOCKET: &str = "aigo.sock";
+pub const SOCKET: &str = "aigo.sock";
 
 /// Whose service it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

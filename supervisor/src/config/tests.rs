@@ -11,7 +11,9 @@ fn load(text: &str, env: &dyn Fn(&str) -> Option<String>, flags: &[Flag]) -> Res
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");
     fs::write(&file, text).unwrap();
-    Config::load(&Places::system(), Some(&file), env, flags)
+    let names = ["AIGO_QUEUE_LENGHT", "AIGO_QUEUE_LENGTH", "AIGO_COLOUR", "AIGO_TEST_X", "AIGO_BIN", "QUEUE_LENGHT"];
+    let env = Environment::new(env, names.map(str::to_owned));
+    Config::load(&Places::system(), Some(&file), &env, flags)
 }
 
 #[track_caller]
@@ -283,18 +285,18 @@ fn agents_come_and_go_with_a_reload() {
 fn a_file_that_was_named_has_to_be_there_and_to_be_ours() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.toml");
-    let missing = Config::load(&Places::system(), Some(&file), NO_ENV, &[]).unwrap_err();
+    let missing = Config::load(&Places::system(), Some(&file), &Environment::empty(), &[]).unwrap_err();
     assert!(missing.to_string().contains("config.toml") && missing.to_string().contains("--config"), "{missing}");
     let places = Places { config: file.clone(), ..Places::system() };
-    assert_eq!(Config::load(&places, None, NO_ENV, &[]).unwrap().config, Config::default());
+    assert_eq!(Config::load(&places, None, &Environment::empty(), &[]).unwrap().config, Config::default());
     fs::write(&file, "[queue]\nlength = 3\n").unwrap();
-    assert_eq!(Config::load(&places, None, NO_ENV, &[]).unwrap().config.queue.length, 3);
+    assert_eq!(Config::load(&places, None, &Environment::empty(), &[]).unwrap().config.queue.length, 3);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    let open = Config::load(&places, None, NO_ENV, &[]).unwrap_err();
+    let open = Config::load(&places, None, &Environment::empty(), &[]).unwrap_err();
     assert!(open.to_string().contains("chmod o-w"), "{open}");
     fs::remove_file(&file).unwrap();
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-    assert!(matches!(Config::load(&places, None, NO_ENV, &[]), Err(ConfigError::Unreadable { .. })));
+    assert!(matches!(Config::load(&places, None, &Environment::empty(), &[]), Err(ConfigError::Unreadable { .. })));
 }
 
 #[test]
@@ -311,4 +313,34 @@ fn graces_and_limits_are_those_of_requests() {
     let session = Config::default().session;
     assert_eq!(session.graces, crate::session::machine::Graces::default());
     assert_eq!(session.timeout, Some(Duration::from_secs(1800)));
+}
+
+#[test]
+fn variables_that_nobody_reads_are_wrong() {
+    let env = |name: &str| match name {
+        "AIGO_QUEUE_LENGHT" | "AIGO_COLOUR" | "AIGO_TEST_X" | "AIGO_BIN" | "QUEUE_LENGHT" => Some("3".to_owned()),
+        _ => None,
+    };
+    let said = problems("", &env);
+    let no_key = "no key of the configuration has this variable";
+    assert_eq!(
+        said,
+        [
+            format!("AIGO_QUEUE_LENGHT: {no_key}; did you mean `AIGO_QUEUE_LENGTH`?"),
+            format!("AIGO_COLOUR: {no_key}; `aigo config show --json` has the variable of each key"),
+        ]
+    );
+    let empty = |name: &str| (name == "AIGO_COLOUR").then(String::new);
+    assert!(load("", &empty, &[]).is_ok());
+}
+
+#[test]
+fn problems_come_in_the_order_of_the_file() {
+    let env = |name: &str| (name == "AIGO_QUEUE_LENGTH").then(|| "many".to_owned());
+    let text = "[session]\ncpus = \"x\"\n[agents.a]\npods = 1\n[queue]\nzzz = 1\npolicy = \"x\"\naaa = 2\n";
+    let places: Vec<String> = problems(text, &env)
+        .iter()
+        .map(|problem| problem.split(": ").next().unwrap().rsplit('/').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(places, ["c.toml:2", "c.toml:4", "c.toml:6", "c.toml:7", "c.toml:8", "AIGO_QUEUE_LENGTH"]);
 }

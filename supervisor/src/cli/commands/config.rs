@@ -1,7 +1,7 @@
 //! `aigo config check` and `aigo config show`.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -10,25 +10,31 @@ use crate::cli::args::config::{ConfigCheckArgs, ConfigShowArgs};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
 use crate::cli::show::style::Style;
-use crate::config::{Config, ConfigError, Entry, Loaded, Origin, Places, Problem, Scope};
+use crate::config::{
+    Config, ConfigError, DATA_DIR_VARIABLE, Entry, Environment, Flag, Loaded, Origin, Places, SOCKET, Scope,
+};
+use crate::engine::detect::{Choice, ENGINE_VARIABLE};
 
 /// Column in which the origins stand, where the values leave room.
 const ORIGIN_COLUMN: usize = 44;
 
 /// Says whether a configuration is right.
-pub fn check(args: &ConfigCheckArgs) -> Result<Exit, CliError> {
-    let places = places()?;
-    let read = load(&places, args.file.as_deref());
-    let named = || match &args.file {
-        Some(file) => file.display().to_string(),
-        None if places.config.exists() => places.config.display().to_string(),
-        None => format!("{} is not there: the defaults", places.config.display()),
+pub fn check(global: &Global, args: &ConfigCheckArgs) -> Result<Exit, CliError> {
+    let source = Source::new(global, args.file.as_deref())?;
+    let read = source.load();
+    let named = || {
+        let usual = source.places.config.display();
+        match &args.file {
+            Some(file) => file.display().to_string(),
+            None if source.places.config.exists() => usual.to_string(),
+            None => format!("{usual} is not there: the defaults"),
+        }
     };
     if args.json {
         let problems = match read {
             Ok(_) => Vec::new(),
-            Err(ConfigError::Bad(problems)) => problems,
-            Err(error) => vec![Problem { place: named(), text: CliError::usage(error).to_string() }],
+            Err(ConfigError::Bad(problems)) => problems.iter().map(|problem| json!(problem)).collect(),
+            Err(error) => vec![json!({"place": named(), "text": CliError::usage(error).to_string()})],
         };
         say::line(json!({"ok": problems.is_empty(), "problems": problems}))?;
         return Ok(if problems.is_empty() { Exit::Ok } else { Exit::Usage });
@@ -44,11 +50,11 @@ pub fn show(global: &Global, args: &ConfigShowArgs) -> Result<Exit, CliError> {
         say::text(Config::template())?;
         return Ok(Exit::Ok);
     }
-    let places = places()?;
+    let source = Source::new(global, args.config.file.as_deref())?;
     let entries = if args.default {
-        Config::defaults(&places).entries()
+        Config::defaults(&source.places).entries()
     } else {
-        load(&places, args.config.file.as_deref()).map_err(CliError::usage)?.entries()
+        source.load().map_err(CliError::usage)?.entries()
     };
     if args.json {
         let shown = serde_json::to_string_pretty(&json!({"values": entries})).map_err(CliError::environment)?;
@@ -59,16 +65,60 @@ pub fn show(global: &Global, args: &ConfigShowArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// Where this person's, or the system's, configuration is.
-pub fn places() -> Result<Places, CliError> {
-    Places::of(Scope::of_process(), &variable).map_err(CliError::environment)
+/// Where the configuration of a service comes from: read at its start, again at each SIGHUP, and by those who look at it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    places: Places,
+    file: Option<PathBuf>,
+    flags: Vec<Flag>,
 }
 
-fn load(places: &Places, file: Option<&Path>) -> Result<Loaded, ConfigError> {
-    Config::load(places, file, &variable, &[])
+impl Source {
+    /// With the flags that all commands have; `file` is one that was named.
+    pub fn new(global: &Global, file: Option<&Path>) -> Result<Self, CliError> {
+        let mut places = Places::of(Scope::of_process(), &variable).map_err(CliError::environment)?;
+        let mut flags = Vec::new();
+        if let Some(data_dir) = &global.data_dir {
+            let data_dir = absolute(data_dir)?;
+            // A folder of its own has a socket of its own, unless the configuration names another.
+            places.socket = Path::new(&data_dir).join(SOCKET);
+            flags.push(Flag { key: "data-dir", flag: "--data-dir", value: data_dir });
+        }
+        if let Choice::Only(backend) = global.engine {
+            flags.push(Flag { key: "engine.backend", flag: "--engine", value: backend.word().to_owned() });
+        }
+        // What clap has taken from a variable is that layer's.
+        flags.retain(|flag| match flag.key {
+            "data-dir" => variable(DATA_DIR_VARIABLE).is_none_or(|said| said != flag.value),
+            "engine.backend" => variable(ENGINE_VARIABLE).is_none_or(|said| said != flag.value),
+            _ => true,
+        });
+        Ok(Self { places, file: file.map(Path::to_owned), flags })
+    }
+
+    /// With further flags.
+    pub fn with(mut self, flags: Vec<Flag>) -> Self {
+        self.flags.extend(flags);
+        self
+    }
+
+    /// Reads and judges it.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        Config::load(&self.places, self.file.as_deref(), &Environment::new(&variable, names), &self.flags)
+    }
 }
 
-pub(super) fn variable(name: &str) -> Option<String> {
+/// A path of the command line as the configuration wants it.
+pub fn absolute(path: &Path) -> Result<String, CliError> {
+    let path = std::path::absolute(path).map_err(CliError::usage)?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -1,6 +1,6 @@
 //! `aigo serve`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::Group;
@@ -8,13 +8,13 @@ use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::config::{places, variable};
+use super::config::{Source, absolute};
 use crate::cli::args::Global;
 use crate::cli::args::serve::ServeArgs;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::log::ServiceLog;
 use crate::cli::say;
-use crate::config::{Config, Flag, Loaded, Places};
+use crate::config::{Config, Flag};
 use crate::dirs::DataDir;
 use crate::engine::docker::HostEnv;
 use crate::notify;
@@ -31,9 +31,8 @@ const MAX_TOKEN: u64 = 4096;
 
 /// Serves until it is told to stop.
 pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
-    let places = places()?;
-    let source = Source { places, file: args.config.file.clone(), flags: flags(global, args)? };
-    let config = source.load()?.config;
+    let source = Source::new(global, args.config.file.as_deref())?.with(flags(args)?);
+    let config = source.load().map_err(CliError::usage)?.config;
     let log = ServiceLog::start(&config.log).map_err(CliError::environment)?;
     if let Err(error) = descriptors::raise() {
         tracing::warn!("the limit on open files stays as it is ({error}): many sessions at once may need more");
@@ -90,19 +89,6 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// Where the configuration comes from: read at the start, and again at each SIGHUP.
-struct Source {
-    places: Places,
-    file: Option<PathBuf>,
-    flags: Vec<Flag>,
-}
-
-impl Source {
-    fn load(&self) -> Result<Loaded, CliError> {
-        Config::load(&self.places, self.file.as_deref(), &variable, &self.flags).map_err(CliError::usage)
-    }
-}
-
 /// Takes the configuration anew, and writes it into the audit log: limits of agents and of the host may have changed.
 async fn reload(source: &Source, manager: &Arc<Manager>, log: &ServiceLog) {
     let (decision, reasons) = match source.load() {
@@ -137,22 +123,9 @@ fn take(new: &Config, manager: &Arc<Manager>, log: &ServiceLog) -> Vec<String> {
     said
 }
 
-/// The flags as values of the configuration.
-fn flags(global: &Global, args: &ServeArgs) -> Result<Vec<Flag>, CliError> {
-    let absolute = |path: &Path| -> Result<String, CliError> {
-        let path = std::path::absolute(path).map_err(CliError::usage)?;
-        Ok(path.to_string_lossy().into_owned())
-    };
+/// This command's own flags as values of the configuration.
+fn flags(args: &ServeArgs) -> Result<Vec<Flag>, CliError> {
     let mut flags = Vec::new();
-    if let Some(data_dir) = &global.data_dir {
-        let data_dir = absolute(data_dir)?;
-        // A folder of its own has a socket of its own.
-        let socket = Path::new(&data_dir).join("aigo.sock").to_string_lossy().into_owned();
-        flags.push(Flag { key: "data-dir", flag: "--data-dir", value: data_dir });
-        if args.socket.is_none() {
-            flags.push(Flag { key: "socket.path", flag: "--data-dir", value: socket });
-        }
-    }
     if let Some(listen) = &args.listen {
         flags.push(Flag { key: "listen", flag: "--listen", value: listen.clone() });
     }

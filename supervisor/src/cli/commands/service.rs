@@ -9,7 +9,7 @@ use crate::cli::args::service::{ScopeArgs, ServiceArgs, ServiceInstallArgs, Serv
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
 use crate::cli::show::style::Style;
-use crate::config::{Config, Places, Scope};
+use crate::config::{Config, Environment, Places, Scope};
 use crate::service::status::{Status, ask};
 use crate::service::step::{Outcome, Step};
 use crate::service::{Home, Machine, Manager, Service, plan};
@@ -23,7 +23,7 @@ pub async fn install(global: &Global, args: &ServiceInstallArgs) -> Result<Exit,
     // A service that would not start is not installed.
     if service.config.exists() {
         let places = Places::of(service.scope, &variable).map_err(CliError::environment)?;
-        Config::load(&places, Some(&service.config), &|_| None, &[]).map_err(CliError::usage)?;
+        Config::load(&places, Some(&service.config), &Environment::empty(), &[]).map_err(CliError::usage)?;
     }
     let unit_now = std::fs::read_to_string(service.unit_path()).ok();
     let steps = plan::install(&service, unit_now.as_deref());
