@@ -63,6 +63,8 @@ async fn dispatch(args: Args) -> Result<Exit, exit::CliError> {
         Command::Export(export) => commands::records::export(&global, &export).await,
         Command::Stop(stop) => commands::control::stop(&global, &stop).await,
         Command::Queue(queue) => commands::queue::run(&global, &queue).await,
+        Command::Agents(agents) => commands::agents::run(&global, &agents).await,
+        Command::Audit(audit) => commands::audit::run(&global, &audit).await,
         Command::Send(send) => commands::control::send(&global, &send).await,
         Command::Interrupt(interrupt) => commands::control::interrupt(&global, &interrupt).await,
         Command::Serve(serve) => commands::serve::run(&global, &serve).await,

@@ -12,9 +12,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::agents::{AgentName, SetLimits};
 use crate::request::wire::NewSession;
 use crate::serve::api::PREFIX;
+use crate::serve::api::agents::{Agent, NewLimits};
 use crate::serve::api::queue::{Queue, Waiting};
+use crate::serve::api::wire::{AuditEntry, Page};
 use crate::serve::meter::Reading;
 use crate::session::SessionId;
 
@@ -98,6 +101,41 @@ pub async fn queue(socket: &Path) -> Result<Vec<Waiting>, ClientError> {
 /// See [`ClientError`]; [`ClientError::Refused`] if it does not wait any more.
 pub async fn leave_queue(socket: &Path, id: &SessionId) -> Result<(), ClientError> {
     exchange(socket, Method::DELETE, &format!("/queue/{id}"), Vec::new(), KNOWN).await.map(drop)
+}
+
+/// The agents with their limits.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn agents(socket: &Path) -> Result<Vec<Agent>, ClientError> {
+    read(&exchange(socket, Method::GET, "/agents", Vec::new(), KNOWN).await?)
+}
+
+/// Sets an agent's limits: what holds now.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn set_limits(socket: &Path, agent: &AgentName, limits: SetLimits) -> Result<Agent, ClientError> {
+    let body = serde_json::to_vec(&NewLimits::from(limits));
+    let body = body.map_err(|error| ClientError::NoAnswer(error.to_string()))?;
+    read(&exchange(socket, Method::PUT, &format!("/agents/{agent}"), body, ANSWER).await?)
+}
+
+/// Takes back what was set of an agent's limits: what holds now.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn reset_limits(socket: &Path, agent: &AgentName) -> Result<Agent, ClientError> {
+    read(&exchange(socket, Method::DELETE, &format!("/agents/{agent}"), Vec::new(), ANSWER).await?)
+}
+
+/// The newest lines of the audit log.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn audit(socket: &Path, lines: u32) -> Result<Vec<AuditEntry>, ClientError> {
+    let said = exchange(socket, Method::GET, &format!("/audit-log?limit={lines}"), Vec::new(), KNOWN).await?;
+    read(&said).map(|Page { items, .. }| items)
 }
 
 fn read<T: DeserializeOwned>(said: &[u8]) -> Result<T, ClientError> {

@@ -1,5 +1,6 @@
 //! The flags, typed. Values are checked here, so that an error names the flag, the value and what is allowed.
 
+pub mod agents;
 pub mod config;
 pub mod queue;
 pub mod records;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use crate::agents::{AgentName, InvalidAgentName};
+use crate::config::DATA_DIR_VARIABLE;
 use crate::engine::detect::{Choice, ENGINE_VARIABLE};
 use crate::request::{DEFAULT_IMAGE, DEFAULT_PIDS, DEFAULT_PROXY_PORT, MountRequest};
 use crate::units::{MilliCpus, parse_cpus, parse_duration, parse_grace, parse_size};
@@ -33,7 +35,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct Global {
     /// Where aigo keeps its database and sessions [default: $XDG_DATA_HOME/aigo]
-    #[arg(long, global = true, value_name = "DIR", env = "AIGO_DATA_DIR", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "DIR", env = DATA_DIR_VARIABLE, help_heading = "Global options")]
     pub data_dir: Option<PathBuf>,
     /// The container engine: auto, docker, podman or apple; auto takes the first that answers
     #[arg(
@@ -84,6 +86,10 @@ pub enum Command {
     Stop(StopArgs),
     /// List requests that wait for room, or take one out
     Queue(queue::QueueArgs),
+    /// List agents with their limits and what of these is enforced, or set them
+    Agents(agents::AgentsArgs),
+    /// List who asked the service for what, and what was decided
+    Audit(agents::AuditArgs),
     /// Send a message to a running session
     Send(SendArgs),
     /// Stop the current turn of a running session; the session goes on

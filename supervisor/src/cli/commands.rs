@@ -1,5 +1,7 @@
 //! One module a command.
 
+pub mod agents;
+pub mod audit;
 pub mod completions;
 pub mod config;
 pub mod control;

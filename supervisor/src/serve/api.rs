@@ -5,7 +5,7 @@
 //!                    └── problem ◄──────────────────────┴───────────────────────────────────────────┘
 //! ```
 
-mod agents;
+pub mod agents;
 mod events;
 pub mod extract;
 pub mod guard;

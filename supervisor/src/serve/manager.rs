@@ -33,7 +33,7 @@ use crate::session::status::{EndReason, Ending, Status};
 use crate::store::{Decision, NewAudit, SessionFilter, SessionRow, Store, StoreError};
 
 pub(crate) use desk::MEASURE;
-pub use limits::{ChangeError, Sources};
+pub use limits::{ChangeError, Source, Sources};
 pub use waiting::InLine;
 
 use desk::Desk;

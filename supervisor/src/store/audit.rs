@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use nix::unistd::Uid;
 use rusqlite::params;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::writer::{JobError, Store, StoreError};
 use crate::session::SessionId;
@@ -12,7 +13,7 @@ use crate::session::SessionId;
 const KEPT: u64 = 100_000;
 
 /// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// It was done.

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use tests::{Home, Script};
+use tests::{Home, Script, Service};
 
 /// Runs `aigo` and checks code 2 and what the error names.
 #[track_caller]
@@ -196,7 +196,7 @@ fn sessions_that_do_not_exist_are_named() {
 #[test]
 fn help_teaches() {
     let home = Home::without_engine();
-    let commands: [&[&str]; 19] = [
+    let commands: [&[&str]; 24] = [
         &[],
         &["run"],
         &["ps"],
@@ -204,6 +204,11 @@ fn help_teaches() {
         &["stop"],
         &["send"],
         &["interrupt"],
+        &["queue"],
+        &["agents"],
+        &["agents", "set"],
+        &["agents", "unset"],
+        &["audit"],
         &["image"],
         &["image", "build"],
         &["image", "status"],
@@ -264,6 +269,83 @@ fn a_configuration_is_checked_and_shown() {
     assert_eq!(value("session.pids")["origin"]["variable"], "AIGO_SESSION_PIDS");
     assert_eq!(value("data-dir")["origin"]["variable"], "AIGO_DATA_DIR");
     assert_eq!(value("proxy.port")["origin"]["from"], "default");
+}
+
+#[test]
+fn what_the_flags_say_is_shown_and_the_files_socket_goes_before_the_one_of_a_data_directory() {
+    let home = Home::without_engine();
+    let show = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let output =
+            home.aigo_command(arguments).args(["config", "show", "--json"]).env_remove("AIGO_DATA_DIR").output();
+        let json: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        json["values"].as_array().unwrap().clone()
+    };
+    let value =
+        |values: &[serde_json::Value], key: &str| values.iter().find(|value| value["key"] == key).unwrap().clone();
+    let values = show(&["--data-dir", "/srv/y", "--engine", "podman"]);
+    let data = value(&values, "data-dir");
+    assert_eq!((&data["value"], &data["origin"]["flag"]), (&"/srv/y".into(), &"--data-dir".into()), "{data}");
+    assert_eq!(value(&values, "engine.backend")["origin"]["flag"], "--engine");
+    let socket = value(&values, "socket.path");
+    assert_eq!((&socket["value"], &socket["origin"]["from"]), (&"/srv/y/aigo.sock".into(), &"default".into()));
+
+    let socket = home.root().join("file.sock");
+    let config = home.write("config.toml", format!("[socket]\npath = \"{}\"\n", socket.display()));
+    let mut serve = home.aigo_command(["serve", "--listen", "127.0.0.1:0", "--config"]);
+    serve.arg(config).arg("--data-dir").arg(home.data()).stderr(Stdio::null());
+    let mut service = serve.spawn().unwrap();
+    tests::host::wait_until("the socket of the file", || socket.exists().then_some(()));
+    assert!(!home.data().join("aigo.sock").exists());
+    service.kill().unwrap();
+    service.wait().unwrap();
+}
+
+#[test]
+fn variables_that_nobody_reads_are_wrong() {
+    let home = Home::without_engine();
+    for command in [&["config", "check"][..], &["config", "show"], &["serve", "--listen", "127.0.0.1:0"]] {
+        let output = home.aigo_command(command).env("AIGO_QUEUE_LENGHT", "3").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {stderr}");
+        assert!(
+            stderr.contains("AIGO_QUEUE_LENGHT") && stderr.contains("did you mean `AIGO_QUEUE_LENGTH`?"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn agents_and_the_audit_log_are_shown_and_agents_set_by_a_service() {
+    let home = Home::without_engine();
+    let said = home.aigo(["agents"]);
+    assert!(said.code == Some(3) && said.stderr.contains("aigo serve"), "{said:?}");
+    assert_eq!(home.aigo(["audit", "--json"]).stdout, "[]\n");
+    let service = Service::start(&home);
+    for wrong in [&["--cpus", "lots"][..], &[], &["--pids", "1"], &["--memory", "1"]] {
+        let said = home.aigo([&["agents", "set", "builder"], wrong].concat());
+        assert_eq!(said.code, Some(2), "{said:?}");
+    }
+    let set = ["agents", "set", "builder", "--cpus", "0.5", "--memory", "1g", "--pids", "none", "--policy", "reject"];
+    let said = home.aigo(set);
+    assert!(said.code == Some(0) && said.stdout.contains("0.5*"), "{said:?}");
+    let agents: serde_json::Value = serde_json::from_str(&home.aigo(["agents", "--json"]).stdout).unwrap();
+    let builder = agents.as_array().unwrap().iter().find(|agent| agent["name"] == "builder").unwrap();
+    let limits =
+        serde_json::json!({"cpus": 0.5, "memoryBytes": 1 << 30, "containers": null, "pids": null, "policy": "reject"});
+    assert_eq!(builder["limits"], limits);
+    assert_eq!(builder["sources"]["pids"], "set");
+    let said = home.aigo(["agents", "unset", "--json", "builder"]);
+    let builder: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(builder["sources"]["cpus"], "default");
+    let lines = home.aigo(["audit"]).stdout;
+    assert!(
+        lines.contains("agent.limits") && lines.contains("cpus 0.5, memory 1g, pids unbounded, policy reject"),
+        "{lines}"
+    );
+    let newest: serde_json::Value = serde_json::from_str(&home.aigo(["audit", "-n", "1", "--json"]).stdout).unwrap();
+    assert_eq!((newest.as_array().unwrap().len(), &newest[0]["action"]), (1, &"agent.reset".into()));
+    assert!(service.stop().success());
+    assert!(home.aigo(["audit"]).stdout.contains("agent.reset"), "also without a service");
 }
 
 #[test]

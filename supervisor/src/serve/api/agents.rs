@@ -17,50 +17,50 @@ use crate::store::{Decision, NewAudit};
 use crate::units::MilliCpus;
 
 /// What an agent may use. What is null is unbounded.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Limits {
+pub struct Limits {
     /// CPUs of all its containers together.
-    cpus: Option<f64>,
+    pub cpus: Option<f64>,
     /// Bytes of memory of each container.
-    memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
     /// Containers at once.
-    containers: Option<u32>,
+    pub containers: Option<u32>,
     /// Processes and threads of each container.
-    pids: Option<u32>,
+    pub pids: Option<u32>,
     /// What becomes of a request for which there is no room now.
-    policy: Policy,
+    pub policy: Policy,
 }
 
 /// What is set of an agent's limits. What is left out is as the configuration says; what is null is unbounded.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct NewLimits {
+pub struct NewLimits {
     /// CPUs of all its containers together.
-    #[serde(default, deserialize_with = "even_null")]
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>, minimum = 0.01, maximum = 1024)]
     cpus: Option<Option<f64>>,
     /// Bytes of memory of each container.
-    #[serde(default, deserialize_with = "even_null")]
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>, minimum = 6291456)]
     memory_bytes: Option<Option<u64>>,
     /// Containers at once.
-    #[serde(default, deserialize_with = "even_null")]
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 10000)]
     containers: Option<Option<u32>>,
     /// Processes and threads of each container.
-    #[serde(default, deserialize_with = "even_null")]
+    #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>, minimum = 16, maximum = 4194304)]
     pids: Option<Option<u32>>,
     /// What becomes of a request for which there is no room now; null is as if it was left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<Policy>,
 }
 
 /// What becomes of a request for which there is no room now.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Policy {
+pub enum Policy {
     /// It waits for its turn.
     #[default]
     Queue,
@@ -69,24 +69,35 @@ enum Policy {
 }
 
 /// An agent.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Agent {
+pub struct Agent {
     /// Its name.
-    name: String,
+    pub name: String,
     /// What it may use.
-    limits: Limits,
+    pub limits: Limits,
     /// Where each of these comes from: `set` by this API, the `configuration`, or the `default` of all agents.
-    sources: Sources,
+    pub sources: Sources,
     /// Its sessions that run, or are being brought up.
-    running: u32,
+    pub running: u32,
     /// Its requests that wait.
-    queued: usize,
-    /// How the CPU quota is held here: `together`, `apart` (each container has a part of its own) or `not`; null before an
-    /// engine has answered.
-    cpu_enforcement: Option<&'static str>,
+    pub queued: usize,
+    /// How the CPU quota is held here; null before an engine has answered.
+    pub cpu_enforcement: Option<CpuHeld>,
     /// What of the limits is not enforced here, in sentences.
-    not_enforced: Vec<String>,
+    pub not_enforced: Vec<String>,
+}
+
+/// How a CPU quota is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CpuHeld {
+    /// All containers of the agent share it.
+    Together,
+    /// Each container has a part of its own.
+    Apart,
+    /// It is not.
+    Not,
 }
 
 impl From<AgentLimits> for Limits {
@@ -96,10 +107,29 @@ impl From<AgentLimits> for Limits {
             memory_bytes: limits.memory,
             containers: limits.containers,
             pids: limits.pids,
-            policy: match limits.policy {
-                LimitPolicy::Queue => Policy::Queue,
-                LimitPolicy::Reject => Policy::Reject,
-            },
+            policy: limits.policy.into(),
+        }
+    }
+}
+
+impl From<SetLimits> for NewLimits {
+    fn from(limits: SetLimits) -> Self {
+        let SetLimits { cpus, memory, containers, pids, policy } = limits;
+        Self {
+            cpus: cpus.map(|cpus| cpus.map(|cpus| f64::from(cpus.0) / 1000.0)),
+            memory_bytes: memory,
+            containers,
+            pids,
+            policy: policy.map(Policy::from),
+        }
+    }
+}
+
+impl From<LimitPolicy> for Policy {
+    fn from(policy: LimitPolicy) -> Self {
+        match policy {
+            LimitPolicy::Queue => Self::Queue,
+            LimitPolicy::Reject => Self::Reject,
         }
     }
 }
@@ -148,9 +178,9 @@ fn describe(api: &Api, name: &AgentName) -> Agent {
         running,
         queued,
         cpu_enforcement: enforcement.as_ref().map(|enforcement| match enforcement.cpu {
-            CpuEnforcement::Together { .. } => "together",
-            CpuEnforcement::Apart { .. } => "apart",
-            CpuEnforcement::Not { .. } => "not",
+            CpuEnforcement::Together { .. } => CpuHeld::Together,
+            CpuEnforcement::Apart { .. } => CpuHeld::Apart,
+            CpuEnforcement::Not { .. } => CpuHeld::Not,
         }),
         not_enforced: enforcement.map(|enforcement| enforcement.shortfalls(&limits)).unwrap_or_default(),
     }

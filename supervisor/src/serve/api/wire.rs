@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::serve::meter::{Reading, Usage};
 use crate::session::SessionId;
-use crate::store::{AuditRow, SessionRow};
+use crate::store::{AuditRow, Decision, SessionRow};
 
 /// A session.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -81,7 +81,7 @@ impl From<SessionRow> for Session {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Page<T> {
     /// This page.
@@ -119,7 +119,7 @@ pub struct Close {
 }
 
 /// A line of the audit log.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
     /// Its number, growing.
@@ -136,7 +136,7 @@ pub struct AuditEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// `allowed` or `denied`.
-    pub decision: &'static str,
+    pub decision: Decision,
     /// Why.
     pub reasons: Vec<String>,
 }
@@ -149,7 +149,7 @@ impl From<AuditRow> for AuditEntry {
             actor: row.actor,
             action: row.action,
             session: row.session,
-            decision: row.decision.word(),
+            decision: row.decision,
             reasons: row.reasons,
         }
     }
