@@ -7,7 +7,7 @@ folder="${AIGO_VM:-${CARGO_TARGET_DIR:-target}/vm}"
 aigo="${AIGO_BIN:?the binary to test}"
 runner="${AIGO_RUNNER:?the static runner}"
 # An emulated processor: a minute to boot, and seconds for what takes none elsewhere.
-readonly DEADLINE_SECONDS=1200
+readonly DEADLINE_SECONDS=2400
 
 for tool in qemu-system-x86_64 busybox; do
     if ! command -v "$tool" >/dev/null; then
@@ -28,7 +28,9 @@ printf 'root:x:0:\n' >"$work/image/etc/group"
 cp "$runner" "$work/image/usr/local/bin/aigo-runner"
 tar --create --file "$work/disk/image.tar" --directory "$work/image" .
 cp "$aigo" "$work/disk/aigo"
-cp tests/vm/check.sh "$work/disk/check.sh"
+cp tests/vm/{check,lib,user}.sh "$work/disk/"
+# What the model would say, if somebody asked.
+echo '{"say": "Done."}' >"$work/disk/script.jsonl"
 mke2fs -q -t ext4 -d "$work/disk" "$work/disk.ext4" 512M
 
 # Both boots on one disk, which is thrown away.
@@ -36,12 +38,13 @@ cp --sparse=always "$folder/disk.ext4" "$work/system.ext4"
 # boot END: one boot, which has to come to a line that begins so.
 boot() {
     echo "booting (at most $DEADLINE_SECONDS s)"
+    # The card leads nowhere; it is there for the default route that a rootless Podman takes its addresses from.
     # Without cx16: the kernel panics on what qemu 7.2 makes of cmpxchg16b. More threads panic, too.
-    timeout "$DEADLINE_SECONDS" qemu-system-x86_64 -accel tcg,thread=single -cpu Nehalem,-cx16 -smp 1 -m 1536 -nographic -no-reboot \
+    timeout "$DEADLINE_SECONDS" qemu-system-x86_64 -accel tcg,thread=single -cpu Nehalem,-cx16 -smp 1 -m 2048 -nographic -no-reboot \
         -kernel "$folder/vmlinuz" -initrd "$folder/initrd" \
         -append "root=/dev/vda rw console=ttyS0 panic=1 systemd.mask=serial-getty@ttyS0.service systemd.show_status=no loglevel=3" \
         -drive "file=$work/system.ext4,if=virtio,format=raw" -drive "file=$work/disk.ext4,if=virtio,format=raw" \
-        -nic none </dev/null | stdbuf --output=L tr -d '\r' | tee --append "$folder/console.log"
+        -nic user,model=virtio-net-pci,restrict=on </dev/null | stdbuf --output=L tr -d '\r' | tee --append "$folder/console.log"
     grep -q "^$1" "$folder/console.log" || { echo "error: the machine ended before its checks did" >&2; exit 1; }
 }
 : >"$folder/console.log"

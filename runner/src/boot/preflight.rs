@@ -11,6 +11,10 @@ use crate::http::{GetError, Url, get};
 /// How long the proxy may need until it answers and knows this container's address.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long it may be that nobody listens yet: with rootless Podman the host enters the network's namespace once this container
+/// runs, and may take 30 s for that on a loaded machine.
+const LISTENING: Duration = Duration::from_secs(40);
+
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -18,13 +22,14 @@ const OK: u16 = 200;
 
 pub(super) async fn check(url: &str) -> Result<Phase, String> {
     let parsed: Url = url.parse().map_err(|error: GetError| error.to_string())?;
-    let deadline = Instant::now() + DEADLINE;
+    let began = Instant::now();
     loop {
         let answer = get(&parsed).await;
         if matches!(answer, Ok(OK)) {
             return Ok(Phase::Done);
         }
-        if Instant::now() >= deadline {
+        let patience = if matches!(answer, Err(GetError::Refused(_))) { LISTENING } else { DEADLINE };
+        if began.elapsed() >= patience {
             return Err(format!("the credential proxy cannot be used: {}", explain(url, &answer)));
         }
         sleep(PAUSE).await;

@@ -24,14 +24,16 @@ fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
 fn serve(status: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/health", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(format!("{status}\r\ncontent-length: 0\r\n\r\n").as_bytes());
-        }
-    });
+    std::thread::spawn(move || answer(&listener, status));
     url
+}
+
+fn answer(listener: &TcpListener, status: &str) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(format!("{status}\r\ncontent-length: 0\r\n\r\n").as_bytes());
+    }
 }
 
 fn unused_url() -> String {
@@ -171,18 +173,29 @@ fn a_proxy_that_answers_lets_the_agent_start() {
 
 #[test]
 fn a_proxy_that_does_not_answer_is_a_sentence() {
-    for (url, expected) in
-        [(serve("HTTP/1.1 403 Forbidden"), "does not know this container"), (unused_url(), "refused")]
-    {
-        let mut place = Place::sh("true");
-        place.config.preflight_url = Some(url);
-        let begun = Instant::now();
-        let mut runner = place.start();
-        assert_eq!(runner.end(), RunnerExit::SetupFailed);
-        assert!(begun.elapsed() >= Duration::from_secs(5));
-        let (step, detail) = failed_step(&runner);
-        assert!(step == SetupStep::Preflight && detail.contains(expected), "{detail}");
-    }
+    let mut place = Place::sh("true");
+    place.config.preflight_url = Some(serve("HTTP/1.1 403 Forbidden"));
+    let begun = Instant::now();
+    let mut runner = place.start();
+    assert_eq!(runner.end(), RunnerExit::SetupFailed);
+    assert!(begun.elapsed() >= Duration::from_secs(5));
+    let (step, detail) = failed_step(&runner);
+    assert!(step == SetupStep::Preflight && detail.contains("does not know this container"), "{detail}");
+}
+
+#[test]
+fn a_proxy_that_listens_late_lets_the_agent_start() {
+    // An address of its own: nobody else takes the port meanwhile.
+    let address = TcpListener::bind("127.77.0.1:0").unwrap().local_addr().unwrap();
+    let mut place = Place::sh("true");
+    place.config.preflight_url = Some(format!("http://{address}/health"));
+    let mut runner = place.start();
+    std::thread::spawn(move || {
+        // Longer than a proxy that listens may refuse this container.
+        std::thread::sleep(Duration::from_secs(7));
+        answer(&TcpListener::bind(address).unwrap(), "HTTP/1.1 200 OK");
+    });
+    assert_eq!(runner.end(), RunnerExit::Done);
 }
 
 #[test]

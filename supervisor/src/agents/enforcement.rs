@@ -83,7 +83,7 @@ impl Enforcement {
         let cpu = if !has_driver {
             CpuEnforcement::Not { why: Hindrance::NoDriver }
         } else if !info.limits.cpu {
-            CpuEnforcement::Not { why: Hindrance::NoCpuController }
+            CpuEnforcement::Not { why: no_controller(info, host) }
         } else {
             match holder(info, host) {
                 Ok(holder) => CpuEnforcement::Together { holder },
@@ -146,6 +146,16 @@ pub fn on_this_kernel(info: &EngineInfo, host: &HostSide) -> Result<(), Hindranc
         return Err(Hindrance::OtherKernel { engine: info.kernel.clone(), ours: host.kernel.clone() });
     }
     Ok(())
+}
+
+/// Why the engine cannot bound CPU time: a rootless one has the controllers that its user's systemd was given.
+fn no_controller(info: &EngineInfo, host: &HostSide) -> Hindrance {
+    match &host.undelegated {
+        Some(folder) if info.rootless && on_this_kernel(info, host).is_ok() => {
+            Hindrance::NotDelegated { folder: folder.clone() }
+        }
+        Some(_) | None => Hindrance::NoCpuController,
+    }
 }
 
 fn holder(info: &EngineInfo, host: &HostSide) -> Result<Holder, Hindrance> {
@@ -311,6 +321,20 @@ mod tests {
         let enforcement = Enforcement::judge(&none, &host());
         let not = CpuEnforcement::Not { why: Hindrance::NoDriver };
         assert_eq!(enforcement, Enforcement { cpu: not, memory: false, pids: false });
+    }
+
+    #[test]
+    fn a_controller_that_is_not_there_was_not_delegated_or_is_not_in_the_kernel() {
+        let none = EngineInfo { limits: LimitSupport { cpu: false, ..info().limits }, ..info() };
+        let rootless = EngineInfo { rootless: true, cgroup_driver: CgroupDriver::Systemd, ..none.clone() };
+        let folder = PathBuf::from("/f");
+        let undelegated = HostSide { undelegated: Some(folder.clone()), ..host() };
+        let not = |why| CpuEnforcement::Not { why };
+        assert_eq!(cpu(&rootless, &undelegated), not(Hindrance::NotDelegated { folder }));
+        assert_eq!(cpu(&rootless, &host()), not(Hindrance::NoCpuController));
+        assert_eq!(cpu(&none, &undelegated), not(Hindrance::NoCpuController));
+        let remote = EngineInfo { endpoint: "tcp://10.0.0.1:2375".into(), ..rootless };
+        assert_eq!(cpu(&remote, &undelegated), not(Hindrance::NoCpuController));
     }
 
     #[test]

@@ -269,6 +269,12 @@ pub struct ExitInfo {
     pub engine_was_away: bool,
 }
 
+impl ExitInfo {
+    /// The code of a container whose end its engine did not see: Docker's own, when it starts anew and finds one dead that it
+    /// left running. The runner never has it.
+    pub const NOBODY_SAW: i32 = 255;
+}
+
 /// A line of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSummary {

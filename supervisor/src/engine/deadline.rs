@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::error::EngineError;
 
-/// Connecting and asking who answers: a person waits for this.
-pub const DETECT: Duration = Duration::from_secs(10);
+/// Connecting and asking who answers. Podman is started anew for it by its socket, runs the package manager for each of its
+/// parts, and a slow machine that boots took more than 10 s for that.
+pub const DETECT: Duration = Duration::from_secs(30);
 /// Reads: inspect, list, image lookup. Docker takes per-container locks here, which a slow start holds.
 pub const READ: Duration = Duration::from_secs(30);
 /// Creating a container: the layer is prepared, a volume may be copied into.

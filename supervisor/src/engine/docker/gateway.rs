@@ -78,8 +78,9 @@ mod inside {
     use super::super::libpod::Libpod;
     use super::{Ipv4Addr, SocketAddrV4, TcpListener, Wire, ahead, from_std, io};
 
-    /// Entering the namespaces takes 0.1 s; making the network namespace for a first container, half a second.
-    const DEADLINE: Duration = Duration::from_secs(20);
+    /// Entering the namespaces takes 0.1 s; making the network namespace for a first container, half a second. An emulated
+    /// processor took 16 s. The runner waits for longer than this.
+    const DEADLINE: Duration = Duration::from_secs(30);
     /// Bytes of what went wrong that are told.
     const MAX_WORDS: usize = 500;
     /// Says that a descriptor comes with it: an empty message cannot carry one.

@@ -47,7 +47,8 @@ async fn a_chosen_subnet_is_not_replaced() {
 #[tokio::test]
 async fn a_wait_survives_a_cut_connection() {
     let running = r#"{"Id":"0a","State":{"Status":"running","Pid":1}}"#;
-    let exited = r#"{"Id":"0a","State":{"Status":"exited","ExitCode":5,"OOMKilled":true}}"#;
+    let exited =
+        r#"{"Id":"0a","State":{"Status":"exited","ExitCode":5,"OOMKilled":true,"FinishedAt":"2026-01-02T03:04:05Z"}}"#;
     let (engine, stand_in) = engine(vec![
         Answer::Cut(""),
         Answer::Status(200, running),
@@ -61,6 +62,24 @@ async fn a_wait_survives_a_cut_connection() {
     let requests = stand_in.requests.await.unwrap();
     assert!(requests[1].starts_with("POST /v1.45/containers/0a/wait?condition=not-running"), "{requests:?}");
     assert_eq!(requests[4], "GET /v1.45/containers/0a/json");
+}
+
+/// What Podman 5 says of a container that ran when its machine was switched off: with time to write down the end, and without.
+#[tokio::test]
+async fn a_code_that_the_engine_does_not_know_is_no_success() {
+    let unknown =
+        r#"{"StatusCode":0,"Error":{"Message":"getting exit code of container 0a from DB: no such exit code"}}"#;
+    let seen = r#"{"Id":"0a","State":{"Status":"exited","ExitCode":143,"FinishedAt":"2026-01-02T03:04:05Z"}}"#;
+    let unseen = r#"{"Id":"0a","State":{"Status":"exited","ExitCode":0,"FinishedAt":"0001-01-01T00:00:00Z"}}"#;
+    for (inspected, code) in [(seen, 143), (unseen, ExitInfo::NOBODY_SAW)] {
+        let (engine, _stand_in) = engine(vec![Answer::Status(200, unknown), Answer::Status(200, inspected)]).await;
+        assert_eq!(engine.wait(&ContainerId("0a".into())).await.unwrap().code, code);
+    }
+    let known = Answer::Status(200, r#"{"StatusCode":0,"Error":{"Message":""}}"#);
+    let (without_words, _stand_in) = engine(vec![known, Answer::Status(200, unseen)]).await;
+    assert_eq!(without_words.wait(&ContainerId("0a".into())).await.unwrap().code, 0);
+    let (engine, _stand_in) = engine(vec![Answer::Cut(""), Answer::Status(200, unseen)]).await;
+    assert_eq!(engine.wait(&ContainerId("0a".into())).await.unwrap().code, ExitInfo::NOBODY_SAW);
 }
 
 #[tokio::test]

@@ -62,15 +62,20 @@ pub(super) async fn wait(wire: &Wire, id: &ContainerId) -> Result<ExitInfo, Engi
     }
 }
 
-/// The exit code, when the engine tells it.
-async fn told(wire: &Wire, id: &ContainerId) -> Result<i32, EngineError> {
+/// The exit code, when the engine tells that the container has ended. `None`: it does not know the code, and gives a 0 that
+/// means nothing (Podman 5, of a container that ran when the machine was switched off).
+async fn told(wire: &Wire, id: &ContainerId) -> Result<Option<i32>, EngineError> {
     let name = checked(id)?;
     let about = About::container("waiting for container", name);
     let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
     // No deadline: this lasts as long as the container, whose deadlines are its session's.
     match Box::pin(wire.docker.wait_container(name, Some(options))).next().await {
-        Some(Ok(answer)) => Ok(exit_code(answer.status_code)),
-        Some(Err(Error::DockerContainerWaitError { code, .. })) => Ok(exit_code(code)),
+        Some(Ok(answer)) => {
+            // Podman may send the words of no error, too: empty ones.
+            let words = answer.error.and_then(|error| error.message).unwrap_or_default();
+            Ok(words.is_empty().then(|| exit_code(answer.status_code)))
+        }
+        Some(Err(Error::DockerContainerWaitError { code, error })) => Ok(error.is_empty().then(|| exit_code(code))),
         Some(Err(error)) => Err(about.translate(&wire.endpoint, error)),
         None => Err(EngineError::Lost { what: about.what, reason: "the engine closed the connection".to_owned() }),
     }
@@ -78,27 +83,33 @@ async fn told(wire: &Wire, id: &ContainerId) -> Result<i32, EngineError> {
 
 /// Adds what only an inspection knows. Without it, for a container that somebody removed meanwhile or an engine that goes
 /// away just now, the code is still the container's.
-async fn details(wire: &Wire, id: &ContainerId, code: i32) -> ExitInfo {
+async fn details(wire: &Wire, id: &ContainerId, code: Option<i32>) -> ExitInfo {
     match inspect(wire, id).await {
         Ok(info) => ExitInfo {
-            code,
+            code: code.unwrap_or_else(|| recorded(&info)),
             oom_killed: info.oom_killed,
             error: info.error,
             finished_at: info.finished_at,
             engine_was_away: false,
         },
         Err(error) => {
-            tracing::debug!("container {id} ended with code {code}, and nothing more is known: {error}");
+            tracing::debug!("container {id} ended with code {code:?}, and nothing more is known: {error}");
+            let code = code.unwrap_or(ExitInfo::NOBODY_SAW);
             ExitInfo { code, oom_killed: false, error: String::new(), finished_at: None, engine_was_away: false }
         }
     }
+}
+
+/// The code in the engine's record. One without a time of the end was not seen to end: after a power cut Podman records 0 for it.
+fn recorded(info: &ContainerInfo) -> i32 {
+    info.exit_code.filter(|_| info.finished_at.is_some()).unwrap_or(ExitInfo::NOBODY_SAW)
 }
 
 /// Of a container that ended while nobody could tell.
 fn ended(info: &ContainerInfo) -> Option<ExitInfo> {
     match info.phase {
         ContainerPhase::Exited => Some(ExitInfo {
-            code: info.exit_code.unwrap_or(i32::MAX),
+            code: recorded(info),
             oom_killed: info.oom_killed,
             error: info.error.clone(),
             finished_at: info.finished_at,

@@ -136,21 +136,18 @@ impl Vitals {
     }
 }
 
-/// Docker's code of a container that it left running and found dead when it started anew, which the runner never has.
-const NOBODY_SAW: i64 = 255;
-
 /// The container ended in a way that only somebody outside can have caused.
 pub(super) fn stopped_from_outside(facts: &ExitFacts) -> bool {
     const KILLED: i64 = 128 + 9;
     let terminated = i64::from(RunnerExit::Terminated.code());
-    let codes = [KILLED, terminated, NOBODY_SAW];
+    let codes = [KILLED, terminated, i64::from(ExitInfo::NOBODY_SAW)];
     facts.code.is_none_or(|code| codes.contains(&code)) && facts.out_of_memory != Rise::Lately
 }
 
 /// The container ended with its engine, or with the whole machine, which was booted after that.
 pub(super) fn ended_with_engine(exit: &ExitInfo, booted: Option<Timestamp>) -> bool {
     let before_boot = exit.finished_at.zip(booted).is_some_and(|(end, booted)| end < booted);
-    exit.engine_was_away || before_boot || i64::from(exit.code) == NOBODY_SAW
+    exit.engine_was_away || before_boot || exit.code == ExitInfo::NOBODY_SAW
 }
 
 fn is_full(path: &Path) -> bool {
