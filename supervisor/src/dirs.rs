@@ -2,10 +2,13 @@
 //!
 //! `--data-dir` (or `AIGO_DATA_DIR`) moves everything, which is also how tests live side by side.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The rights of a file's group and of everybody (chmod(2)).
+const OTHERS: u32 = 0o077;
 
 /// The data directory and what is in it.
 #[derive(Clone, Debug)]
@@ -19,6 +22,15 @@ pub enum DirError {
     /// Neither `--data-dir`, nor `XDG_DATA_HOME`, nor `HOME`.
     #[error("no data directory: neither HOME nor XDG_DATA_HOME is set; name one with --data-dir")]
     Unknown,
+    /// Others can look into it.
+    #[error("{path} is open to other users, and this one may not change that; its owner can: `chmod go= {path}`")]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why it cannot be changed.
+        #[source]
+        source: io::Error,
+    },
     /// It cannot be made or read.
     #[error("cannot use the data directory {path}; name another one with --data-dir")]
     Unusable {
@@ -30,9 +42,19 @@ pub enum DirError {
     },
 }
 
+/// Takes everybody else's rights to what is ours: it holds transcripts.
+pub(crate) fn close(path: &Path) -> Result<(), DirError> {
+    let open = |source| DirError::Open { path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(open)?.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o777 & !OTHERS)).map_err(open)
+}
+
 impl DataDir {
     /// Opens the given folder, or the person's own: `$XDG_DATA_HOME/aigo`, else `~/.local/share/aigo`. It is made with
-    /// mode 0700 where it is missing: it holds transcripts.
+    /// mode 0700 where it is missing, and closed to others where it is not: it holds transcripts.
     pub fn open(given: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Self, DirError> {
         let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let root = match given {
@@ -49,10 +71,20 @@ impl DataDir {
         // What was validated is what is used: later joins start from the canonical path.
         let root = root.canonicalize().map_err(unusable)?;
         let dirs = Self { root };
+        // A folder that somebody named by mistake keeps its mode.
+        if dirs.is_ours().map_err(unusable)? {
+            close(&dirs.root)?;
+        }
         for folder in [dirs.sessions(), dirs.logs()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unusable)?;
+            close(&folder)?;
         }
         Ok(dirs)
+    }
+
+    /// It is new, or one of aigo's.
+    fn is_ours(&self) -> io::Result<bool> {
+        Ok(self.database().exists() || fs::read_dir(&self.root)?.next().is_none())
     }
 
     /// A folder that is there already; nothing is made.
@@ -165,9 +197,36 @@ impl SessionDir {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+
+    #[test]
+    fn what_is_ours_is_closed_to_others_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let open = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        let ours = dir.path().join("ours");
+        fs::create_dir(&ours).unwrap();
+        open(&ours);
+        let dirs = DataDir::open(Some(&ours), |_| None).unwrap();
+        assert_eq!(mode(&ours), 0o700, "an empty one");
+        fs::write(dirs.database(), "").unwrap();
+        for path in [&ours, &dirs.sessions(), &dirs.logs()] {
+            open(path);
+        }
+        DataDir::open(Some(&ours), |_| None).unwrap();
+        assert_eq!([mode(&ours), mode(&dirs.sessions()), mode(&dirs.logs())], [0o700; 3], "one of before");
+        fs::set_permissions(dirs.database(), Permissions::from_mode(0o644)).unwrap();
+        let store = crate::store::Store::open(&dirs.database()).unwrap();
+        let wal = dirs.root().join("aigo.db-wal");
+        assert_eq!([mode(&dirs.database()), mode(&wal)], [0o600; 2]);
+        drop(store);
+        let theirs = dir.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("letter"), "").unwrap();
+        open(&theirs);
+        let dirs = DataDir::open(Some(&theirs), |_| None).unwrap();
+        assert_eq!([mode(&theirs), mode(&dirs.sessions())], [0o755, 0o700]);
+    }
 
     #[test]
     fn xdg_then_home_then_error() {

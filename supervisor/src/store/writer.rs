@@ -1,6 +1,7 @@
 //! The thread that owns the connection, and the migrations.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::dirs;
 
 /// Jobs that may wait for the thread; beyond it callers wait.
 const QUEUE: usize = 256;
@@ -110,6 +113,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let sqlite = |source| StoreError::Sqlite { path: path.to_owned(), source };
         let _turn = take_turn(path)?;
+        close_to_others(path);
         let mut connection = Connection::open(path).map_err(sqlite)?;
         connection.busy_timeout(BUSY).map_err(sqlite)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
@@ -163,6 +167,23 @@ fn take_turn(path: &Path) -> Result<Option<File>, StoreError> {
             Err(TryLockError::Error(_)) => return Ok(None),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(OPEN_POLL),
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { path: path.to_owned() }),
+        }
+    }
+}
+
+/// Events and prompts are nobody else's. Made here, since SQLite would make it by the umask; its files beside the database
+/// get that one's mode.
+fn close_to_others(path: &Path) {
+    // What cannot be made here SQLite cannot make either, and says so.
+    let _ = File::options().append(true).create(true).mode(0o600).open(path);
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let file = PathBuf::from(file);
+        if file.exists()
+            && let Err(error) = dirs::close(&file)
+        {
+            tracing::warn!("{error}");
         }
     }
 }

@@ -148,10 +148,15 @@ fn group(name: &str) -> Result<nix::unistd::Gid, CliError> {
 
 fn read_token(path: &Path) -> Result<SecretString, CliError> {
     use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
     let shown = path.display();
     let fail = |what: String| CliError::usage(anyhow::anyhow!("token-file {shown}: {what}"));
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
+    let mode = file.metadata().map_err(|error| fail(error.to_string()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(fail(format!("other users can use it (mode {:o}); `chmod 600 {shown}`", mode & 0o777)));
+    }
     file.take(MAX_TOKEN).read_to_string(&mut text).map_err(|error| fail(error.to_string()))?;
     let token = text.trim();
     if token.len() < MIN_TOKEN || token.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -160,4 +165,25 @@ fn read_token(path: &Path) -> Result<SecretString, CliError> {
         )));
     }
     Ok(SecretString::from(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_others_can_use_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "0123456789abcdef\n").unwrap();
+        for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o660, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            match read_token(&path) {
+                Ok(_) => assert!(good, "{mode:o}"),
+                Err(error) => assert!(!good && error.to_string().contains("chmod 600"), "{mode:o}: {error}"),
+            }
+        }
+    }
 }
