@@ -250,7 +250,11 @@ impl Driver {
     /// Sends a message to the agent. Also before the container runs: the runner finds it in its mailbox.
     pub async fn send(&mut self, text: String, id: Option<MessageId>) -> Result<Answer, StoreError> {
         if !self.machine.takes_input() {
-            return Ok(Answer::refused("the session is closing and takes no more messages"));
+            let why = match self.machine.status() == Status::Running {
+                true => "the program's input has ended, and takes no more messages; keep that of another one open",
+                false => "the session is closing and takes no more messages",
+            };
+            return Ok(Answer::refused(why));
         }
         let shown = ClippedText::new(text.clone(), MAX_TEXT_BYTES);
         let message = Message { text, ..Message::default() };

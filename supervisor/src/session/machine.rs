@@ -356,7 +356,9 @@ impl Machine {
             }
             EventKind::Closing { reason } => {
                 self.closing = Some(*reason);
-                if matches!(self.status, Status::Provisioning | Status::Running) {
+                // The end of its input is what a program works to.
+                let works_on = *reason == ClosingReason::Close && self.works_to_its_end();
+                if matches!(self.status, Status::Provisioning | Status::Running) && !works_on {
                     self.set_status(Status::Closing, effects);
                 }
             }
@@ -380,6 +382,9 @@ impl Machine {
             Command::Close { grace, interrupt, by } => {
                 // A close without a grace never slows down an end that is already under way.
                 if self.intent.is_some() && grace.is_none() {
+                    if self.works_to_its_end() {
+                        self.set_status(Status::Closing, effects);
+                    }
                     return;
                 }
                 effects.push(Effect::Tell(HostEvent::EndRequested { by: by.clone() }));
@@ -404,6 +409,7 @@ impl Machine {
                     Some(Stage::Close { until }) => {
                         let new = grace.map(|grace| now + grace);
                         self.stage = Some(Stage::Close { until: [until, new].into_iter().flatten().min() });
+                        self.set_status(Status::Closing, effects);
                     }
                     Some(Stage::Term { .. } | Stage::Kill { .. }) => {}
                 }
@@ -557,7 +563,9 @@ impl Machine {
             self.intent = Some(Intent::Drain);
             effects.push(Effect::WriteClose);
             self.stage = Some(Stage::Close { until: None });
-            self.set_status(Status::Closing, effects);
+            if !self.works_to_its_end() {
+                self.set_status(Status::Closing, effects);
+            }
         }
     }
 
@@ -638,6 +646,11 @@ impl Machine {
         self.rules.ends == Ends::WhenAnswered
             && self.intent == Some(Intent::Drain)
             && self.stage == Some(Stage::Close { until: None })
+    }
+
+    /// A program has all its input and runs to its own end: nobody and no deadline wants that yet.
+    fn works_to_its_end(&self) -> bool {
+        self.rules.ends == Ends::WhenTaken && self.intent == Some(Intent::Drain)
     }
 
     /// Each stage of the end has a deadline from here on.

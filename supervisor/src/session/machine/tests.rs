@@ -89,6 +89,34 @@ fn a_program_sees_the_end_of_its_input_once_it_has_it() {
 }
 
 #[test]
+fn a_program_runs_until_somebody_or_a_deadline_wants_its_end() {
+    let closing = |reason| EventKind::Closing { reason };
+    let program = || {
+        let mut machine = Machine::new(Rules { idle_timeout: None, ..rules(Ends::WhenTaken) });
+        machine.step(S(0), Input::Launched);
+        machine.step(S(1), Input::Runner(&EventKind::Ready {}));
+        machine.step(S(1), Input::Runner(&closing(ClosingReason::Close)));
+        machine.step(S(3600), Input::Heartbeat);
+        assert_eq!(machine.status(), Status::Running);
+        assert!(!machine.takes_input(), "its input has ended");
+        machine
+    };
+    let cancel = || Input::Command(Command::Cancel { by: "test".into() });
+    for wanted in [Input::Command(close(None, false)), Input::Command(close(Some(S(5)), true)), cancel()] {
+        let mut machine = program();
+        let effects = machine.step(S(2), wanted);
+        assert!(effects.contains(&Effect::Tell(HostEvent::Status { status: Status::Closing })), "{effects:?}");
+    }
+    let mut machine = program();
+    machine.step(S(600), Input::Tick);
+    assert_eq!(machine.status(), Status::Closing, "the timeout");
+    let mut machine = program();
+    machine.step(S(2), Input::Runner(&closing(ClosingReason::Signal)));
+    assert_eq!(machine.status(), Status::Closing, "somebody else");
+    assert_eq!(*ending(&program().step(S(9), Input::Exited(&exit(0)))), EndReason::Finished);
+}
+
+#[test]
 fn a_timeout_goes_down_the_ladder_and_is_never_a_success() {
     let mut machine = ready(Ends::WhenTold);
     machine.step(S(590), Input::Runner(&tool_call("t")));
