@@ -9,7 +9,7 @@ use nix::unistd::{getegid, geteuid};
 use secrecy::SecretString;
 
 use crate::engine::EngineInfo;
-use crate::policy::{self, Denied, Facts, Permit};
+use crate::policy::{self, Denied, Facts, Field, Permit, Reason};
 use crate::proxy::{
     AccessError, CredentialKind, LiveUpstream, ModelAccess, RecordError, Recorder, ReplaySpeed, Script, ScriptError,
     TlsRoots, Upstream, UpstreamUrl,
@@ -33,8 +33,13 @@ pub struct Door {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// A folder cannot be looked at.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
+    #[error("{why}")]
+    Folder {
+        /// Which of the request's.
+        field: Field,
+        /// Why.
+        why: FolderError,
+    },
     /// The script cannot be read.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -45,13 +50,8 @@ pub enum Refused {
     #[error(transparent)]
     Access(#[from] AccessError),
     /// More CPUs than there are.
-    #[error("--cpus {asked}: the engine's host has only {host}")]
-    Cpus {
-        /// As many were asked for.
-        asked: MilliCpus,
-        /// As many there are.
-        host: MilliCpus,
-    },
+    #[error("{0}")]
+    Cpus(Reason),
     /// Policy says no.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -78,14 +78,15 @@ impl Asking {
     /// Fits the limits to the engine's host: a default may shrink, what was asked for must be possible.
     ///
     /// # Errors
-    /// [`Refused::Cpus`].
+    /// [`Refused::Cpus`], and what the engine's kind rules out.
     pub fn admit(self, cpus_were_named: bool, info: &EngineInfo) -> Result<Admitted, Refused> {
         let Self { mut request, facts, upstream } = self;
         let host = MilliCpus(info.cpus.saturating_mul(1000));
         let asked = request.limits.cpus;
         if asked.0 > host.0 {
             if cpus_were_named {
-                return Err(Refused::Cpus { asked, host });
+                let detail = format!("{asked}: the engine's host has only {host}");
+                return Err(Refused::Cpus(Reason { field: Field::Cpus, detail }));
             }
             request.limits.cpus = host;
         }
@@ -132,11 +133,13 @@ impl Door {
         }))
     }
 
-    fn facts(&self, request: &SessionRequest, model: bool) -> Result<Facts, FolderError> {
-        let folder = |path: &Path| FolderFacts::gather(path);
+    fn facts(&self, request: &SessionRequest, model: bool) -> Result<Facts, Refused> {
+        let folder =
+            |path: &Path, field: Field| FolderFacts::gather(path).map_err(|why| Refused::Folder { field, why });
+        let mounts = request.mounts.iter().enumerate().map(|(index, mount)| folder(&mount.host, Field::Mount(index)));
         Ok(Facts {
-            workspace: folder(&request.workspace)?,
-            mounts: request.mounts.iter().map(|mount| folder(&mount.host)).collect::<Result<_, _>>()?,
+            workspace: folder(&request.workspace, Field::Workspace)?,
+            mounts: mounts.collect::<Result<_, _>>()?,
             own_folders: self.own_folders.clone(),
             us: Identity { uid: geteuid().as_raw(), gid: getegid().as_raw() },
             // The engine tells, when it is asked.

@@ -5,6 +5,9 @@
 pub mod env;
 pub mod image_name;
 pub mod path;
+mod reason;
+
+pub use reason::{Field, Reason};
 
 use ipc_protocol::config::Identity;
 use ipc_protocol::limits::MAX_INPUT_TEXT_BYTES;
@@ -57,64 +60,82 @@ impl Permit {
 
 /// Why a request may not be carried out: every reason, so that one round mends them all.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{}", reasons.join("\n"))]
+#[error("{}", self.sentences().join("\n"))]
 pub struct Denied {
-    /// Sentences.
-    pub reasons: Vec<String>,
+    /// Each for itself.
+    pub reasons: Vec<Reason>,
+}
+
+impl Denied {
+    /// The reasons as sentences.
+    pub fn sentences(&self) -> Vec<String> {
+        self.reasons.iter().map(Reason::to_string).collect()
+    }
+
+    /// Against the whole request.
+    fn because(&mut self, detail: impl Into<String>) {
+        self.of(Field::Request, detail);
+    }
+
+    fn of(&mut self, field: Field, detail: impl Into<String>) {
+        self.reasons.push(Reason { field, detail: detail.into() });
+    }
 }
 
 /// Judges a request.
 pub fn judge(request: SessionRequest, facts: Facts) -> Result<Permit, Denied> {
-    let mut reasons = Vec::new();
-    workspace(&request, &facts, &mut reasons);
-    mounts(&request, &facts, &mut reasons);
-    limits(&request, &mut reasons);
+    let mut denied = Denied { reasons: Vec::new() };
+    workspace(&request, &facts, &mut denied);
+    mounts(&request, &facts, &mut denied);
+    limits(&request, &mut denied);
     if let Err(error) = image_name::check(&request.image) {
-        reasons.push(error.to_string());
+        denied.of(Field::Image, error.to_string());
     }
     for (name, value) in &request.env {
         if let Err(error) = env::check(name, value, &facts.secrets) {
-            reasons.push(error.to_string());
+            denied.of(Field::Env(name.clone()), error.to_string());
         }
     }
-    agent(&request, &facts, &mut reasons);
+    agent(&request, &facts, &mut denied);
     if facts.rootless && facts.us.uid == 0 {
-        reasons.push(
+        denied.because(
             "the engine is the rootless one of another user, whose containers cannot use what belongs to root; run aigo as \
-             that user, or use a rootful engine"
-                .to_owned(),
+             that user, or use a rootful engine",
         );
     }
-    if reasons.is_empty() { Ok(Permit { request, facts }) } else { Err(Denied { reasons }) }
+    if denied.reasons.is_empty() { Ok(Permit { request, facts }) } else { Err(denied) }
 }
 
-fn workspace(request: &SessionRequest, facts: &Facts, reasons: &mut Vec<String>) {
+fn workspace(request: &SessionRequest, facts: &Facts, denied: &mut Denied) {
     let folder = &facts.workspace;
     let shown = folder.canonical.display();
     if let Err(error) = path::check(&folder.canonical, &facts.own_folders) {
-        reasons.push(format!("workspace {shown}: {error}"));
+        denied.of(Field::Workspace, format!("workspace {shown}: {error}"));
     }
     if !folder.is_dir {
-        reasons.push(format!("workspace {shown} is not a folder"));
+        denied.of(Field::Workspace, format!("workspace {shown} is not a folder"));
     } else if !folder.readable {
-        reasons.push(format!("workspace {shown} cannot be read; run aigo as its owner, or change its mode"));
+        denied.of(
+            Field::Workspace,
+            format!("workspace {shown} cannot be read; run aigo as its owner, or change its mode"),
+        );
     } else if !folder.writable {
-        reasons.push(format!(
+        denied.of(Field::Workspace, format!(
             "workspace {shown} cannot be written to: its mount points have to be made in it; run aigo as its owner, or \
              copy it to a folder of your own"
         ));
     }
     if folder.has_ipc && !request.cover_ipc {
-        reasons.push(format!(
+        denied.of(Field::Workspace, format!(
             "workspace {shown} has a folder `ipc` of its own, which the session's would cover; rename it, or let it be \
-             covered while the session lasts with --cover-ipc"
+             covered while the session lasts with --cover-ipc (in the API `coverIpc`)"
         ));
     }
     if folder.has_extra && !request.mounts.is_empty() && !request.cover_ipc {
         // Single names under `extra` are covered, never the whole folder; say so only where one would be.
         for mount in &request.mounts {
             if folder.canonical.join("extra").join(&mount.name).exists() {
-                reasons.push(format!(
+                denied.of(Field::Workspace, format!(
                     "workspace {shown} has `extra/{}` of its own, which a mount would cover; give the mount another name",
                     mount.name
                 ));
@@ -123,54 +144,58 @@ fn workspace(request: &SessionRequest, facts: &Facts, reasons: &mut Vec<String>)
     }
 }
 
-fn mounts(request: &SessionRequest, facts: &Facts, reasons: &mut Vec<String>) {
+fn mounts(request: &SessionRequest, facts: &Facts, denied: &mut Denied) {
     for (index, (mount, folder)) in request.mounts.iter().zip(&facts.mounts).enumerate() {
         let shown = folder.canonical.display();
         if let Err(error) = path::check(&folder.canonical, &facts.own_folders) {
-            reasons.push(format!("mount {shown}: {error}"));
+            denied.of(Field::Mount(index), format!("mount {shown}: {error}"));
         }
         if !folder.is_dir {
-            reasons.push(format!("mount {shown} is not a folder"));
+            denied.of(Field::Mount(index), format!("mount {shown} is not a folder"));
         }
         if let Err(error) = path::check_name(&mount.name) {
-            reasons.push(format!("mount {shown}: {error}"));
+            denied.of(Field::MountName(index), format!("mount {shown}: {error}"));
         }
         if request.mounts[..index].iter().any(|other| other.name == mount.name) {
-            reasons.push(format!("two mounts are named `{}`; name them apart with HOST:NAME", mount.name));
+            denied.of(
+                Field::MountName(index),
+                format!("two mounts are named `{}`; name them apart with HOST:NAME", mount.name),
+            );
         }
     }
 }
 
-fn limits(request: &SessionRequest, reasons: &mut Vec<String>) {
+fn limits(request: &SessionRequest, denied: &mut Denied) {
     if request.limits.memory < MIN_MEMORY {
-        reasons.push(format!("--memory {} is below the engines' least, 6m", request.limits.memory));
+        denied.of(Field::Memory, format!("{} is below the engines' least, 6m", request.limits.memory));
     }
     if request.limits.pids < MIN_PIDS {
-        reasons
-            .push(format!("--pids {} is below the least with which an agent starts, {MIN_PIDS}", request.limits.pids));
+        denied.of(
+            Field::Pids,
+            format!("{} is below the least with which an agent starts, {MIN_PIDS}", request.limits.pids),
+        );
     }
 }
 
-fn agent(request: &SessionRequest, facts: &Facts, reasons: &mut Vec<String>) {
+fn agent(request: &SessionRequest, facts: &Facts, denied: &mut Denied) {
     if request.agent.needs_model() && !facts.model {
-        reasons.push(
+        denied.because(
             "no credential for the model: set ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or CLAUDE_CODE_OAUTH_TOKEN in \
-             aigo's environment (it stays on the host), or answer from a script with --replay FILE"
-                .to_owned(),
+             aigo's environment (it stays on the host), or answer from a script with --replay FILE (in the API `model`)",
         );
     }
     match &request.agent {
         AgentRequest::Command { argv, .. } if argv.is_empty() => {
-            reasons.push("there is no command to run; give it after `--`".to_owned());
+            denied.of(Field::Argv, "there is no command to run; give it after `--` (in the API as `argv`)");
         }
         AgentRequest::Claude(_) | AgentRequest::Command { .. } => {}
     }
     if let Some(prompt) = &request.prompt {
         if prompt.trim().is_empty() {
-            reasons.push("the prompt is empty".to_owned());
+            denied.of(Field::Prompt, "the prompt is empty");
         }
         if prompt.len() > MAX_INPUT_TEXT_BYTES {
-            reasons.push(format!(
+            denied.of(Field::Prompt, format!(
                 "the prompt has {} bytes, more than the {MAX_INPUT_TEXT_BYTES} that one message may have; put the text \
                  into a file of the workspace and name it",
                 prompt.len()

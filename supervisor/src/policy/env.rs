@@ -15,18 +15,16 @@ const SECRET_MIN: usize = 8;
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BadEnv {
     /// Not a name.
-    #[error("--env `{0}`: use letters, digits and _ in a name, not beginning with a digit")]
+    #[error("`{0}`: use letters, digits and _ in a name, not beginning with a digit")]
     Name(String),
     /// Ours.
-    #[error("--env `{0}` is set by aigo itself and cannot be given")]
+    #[error("`{0}` is set by aigo itself and cannot be given")]
     Reserved(String),
     /// Would not start.
-    #[error("--env `{0}`: the value is longer than 128 KiB or holds a NUL byte")]
+    #[error("`{0}`: the value is longer than 128 KiB or holds a NUL byte")]
     Value(String),
     /// A key.
-    #[error(
-        "--env `{0}` would hand a real credential to the container; the credential proxy adds it on the host instead"
-    )]
+    #[error("`{0}` would hand a real credential to the container; the credential proxy adds it on the host instead")]
     Secret(String),
 }
 

@@ -26,7 +26,7 @@ pub enum AccessError {
     Query { url: String },
     #[error(
         "the upstream (ANTHROPIC_BASE_URL) {url:?} is plain http, which would show the credential to the network: use https, or \
-         --allow-plain-http if that network is yours"
+         --allow-plain-http (of a service: `proxy.allow-plain-http`) if that network is yours"
     )]
     PlainHttp { url: String },
 }

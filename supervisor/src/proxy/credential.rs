@@ -54,7 +54,7 @@ impl CredentialKind {
 pub enum CredentialError {
     #[error(
         "no credential for the model API: set ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or CLAUDE_CODE_OAUTH_TOKEN on the \
-         host, or use --replay FILE to work without one"
+         host, or work without one from a script: --replay FILE, in the API `model`"
     )]
     Missing,
     #[error("{variable} contains whitespace or a line break: set it to the bare credential")]

@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -155,6 +155,5 @@ async fn nothing_there(uri: Uri) -> impl IntoResponse {
 }
 
 async fn wrong_method(method: Method) -> impl IntoResponse {
-    let problem = Problem::bad_request(format!("{method} does not work here; the header Allow lists what does"));
-    (StatusCode::METHOD_NOT_ALLOWED, problem.with_status(StatusCode::METHOD_NOT_ALLOWED))
+    Problem::wrong_method(format!("{method} does not work here; the header Allow lists what does"))
 }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::api::guard::Peer;
+use super::api::guard::{MAX_HEAD, Peer};
 use crate::stall::StallGuard;
 
 /// Connections at once on each listener. Further ones wait in the listen queue until one ends, which an idle one does
@@ -35,8 +35,8 @@ const CONNECTIONS: usize = 2048;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a client may leave bytes unread.
 const WRITE_STALL: Duration = Duration::from_secs(30);
-/// Bytes of a request's head.
-const HEAD_BYTES: usize = 32 << 10;
+/// Bytes that are read ahead; hyper refuses a head that needs more than twice as much. The guard holds it to [`MAX_HEAD`].
+const READ_AHEAD: usize = MAX_HEAD;
 /// Headers of a request.
 const HEADERS: usize = 64;
 /// Pause after an accept that failed for want of descriptors or memory.
@@ -115,7 +115,7 @@ impl Listen {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
             .max_headers(HEADERS)
-            .max_buf_size(HEAD_BYTES)
+            .max_buf_size(READ_AHEAD)
             .serve_connection(TokioIo::new(StallGuard::new(stream, WRITE_STALL)), service);
         tokio::pin!(connection);
         let mut draining = false;

@@ -233,7 +233,7 @@ impl Manager {
         let started = self.try_start(request, cpus_were_named).await;
         let (session, decision, reasons) = match &started {
             Ok(id) => (Some(id.clone()), Decision::Allowed, Vec::new()),
-            Err(StartError::Refused(Refused::Denied(denied))) => (None, Decision::Denied, denied.reasons.clone()),
+            Err(StartError::Refused(Refused::Denied(denied))) => (None, Decision::Denied, denied.sentences()),
             Err(error) => (None, Decision::Denied, vec![chain(error)]),
         };
         self.audit(NewAudit { actor, action: "session.create", session, decision, reasons }).await;
@@ -355,6 +355,7 @@ impl Manager {
         });
         match launcher.adopt(&row, &request, upstream, notes).await {
             Ok(Adopted::Ours(session)) => {
+                tracing::info!(session = %id, agent = row.agent, "session {id} goes on");
                 self.keep(*session, row.agent);
                 Ok(Found::Ours)
             }
@@ -381,6 +382,8 @@ impl Manager {
         if !swept.problems.is_empty() {
             return Err(swept.problems.join("; "));
         }
+        let found = self.store.session(&id).await.ok().flatten();
+        log_end(&id, found.and_then(|row| row.ending).as_ref());
         self.left(&id);
         Ok(Found::Ended)
     }
@@ -394,7 +397,8 @@ impl Manager {
         self.lock().insert(id.clone(), live);
         let manager = Arc::clone(self);
         self.tasks.spawn(async move {
-            session.ended().await;
+            let ending = session.ended().await;
+            log_end(&id, Some(&ending));
             manager.lock().remove(&id);
             manager.left(&id);
         });
@@ -466,4 +470,13 @@ impl Manager {
         // Nothing is half done under it: a map's own operations.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A line of the log for the end of a session; the fields are for programs.
+fn log_end(id: &SessionId, ending: Option<&Ending>) {
+    let Some(Ending { reason, detail }) = ending else {
+        return tracing::info!(session = %id, "session {id} has ended");
+    };
+    let (status, detail) = (reason.status(), detail.as_deref());
+    tracing::info!(session = %id, %status, %reason, detail, "session {id} has ended: {status} ({reason})");
 }

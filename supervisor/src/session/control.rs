@@ -105,17 +105,52 @@ pub struct Answer {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// It was not refused: the owner had no time for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<Busy>,
+}
+
+/// What becomes of a request for which the owner had no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Busy {
+    /// The owner has it, and carries it out later.
+    Later,
+    /// The owner did not get it.
+    Never,
 }
 
 impl Answer {
     /// It was taken.
     pub fn taken(id: Option<String>) -> Self {
-        Self { ok: true, id, error: None }
+        Self { ok: true, id, error: None, busy: None }
     }
 
     /// It was refused.
     pub fn refused(why: impl Into<String>) -> Self {
-        Self { ok: false, id: None, error: Some(why.into()) }
+        Self { ok: false, id: None, error: Some(why.into()), busy: None }
+    }
+
+    /// For the audit log: what is carried out later was not denied.
+    pub fn decision(&self) -> Decision {
+        match self.ok || self.busy == Some(Busy::Later) {
+            true => Decision::Allowed,
+            false => Decision::Denied,
+        }
+    }
+
+    fn busy(busy: Busy) -> Self {
+        let seconds = ANSWER.as_secs();
+        let why = match busy {
+            Busy::Later => format!(
+                "the session's owner is busy and has not answered within {seconds} s; it has the request in its queue, and \
+                 carries it out"
+            ),
+            Busy::Never => {
+                format!("the session's owner is busy: nothing was taken from its full queue in {seconds} s; try again")
+            }
+        };
+        Self { busy: Some(busy), ..Self::refused(why) }
     }
 }
 
@@ -166,7 +201,7 @@ pub struct Scribe {
 
 impl Scribe {
     async fn note(&self, uid: u32, action: &'static str, by: Option<String>, answer: &Answer) {
-        let decision = if answer.ok { Decision::Allowed } else { Decision::Denied };
+        let decision = answer.decision();
         let reasons = by.into_iter().chain(answer.error.clone()).collect();
         let line =
             NewAudit { actor: socket_actor(uid), action, session: Some(self.session.clone()), decision, reasons };
@@ -297,23 +332,17 @@ pub async fn until_closed(stream: &mut UnixStream) {
 
 /// Asks the driver behind `pending`.
 pub(super) async fn pass_on(request: Request, pending: &mpsc::Sender<Pending>) -> Answer {
-    let seconds = ANSWER.as_secs();
     let (answer, result) = oneshot::channel();
     match pending.send_timeout(Pending { request, answer }, ANSWER).await {
         Ok(()) => {}
         Err(SendTimeoutError::Closed(_)) => return Answer::refused(HAS_ENDED),
-        Err(SendTimeoutError::Timeout(_)) => {
-            let why = format!("the session's owner is busy: nothing was taken from its full queue in {seconds} s");
-            return Answer::refused(why);
-        }
+        Err(SendTimeoutError::Timeout(_)) => return Answer::busy(Busy::Never),
     }
     match tokio::time::timeout(ANSWER, result).await {
         Ok(Ok(answer)) => answer,
         // The owner let go of the request unanswered: it had no more use for any.
         Ok(Err(_)) => Answer::refused(HAS_ENDED),
-        Err(_) => Answer::refused(format!(
-            "the session's owner is busy and has not answered within {seconds} s; it has the request in its queue"
-        )),
+        Err(_) => Answer::busy(Busy::Later),
     }
 }
 
@@ -366,10 +395,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_owner_is_not_one_that_has_ended() {
         let (pending, mut requests) = mpsc::channel(1);
-        let said = pass_on(Request::Interrupt {}, &pending).await.error.unwrap();
-        assert!(said.contains("busy") && said.contains("has the request"), "{said}");
-        let said = pass_on(Request::Interrupt {}, &pending).await.error.unwrap();
-        assert!(said.contains("busy") && said.contains("full"), "{said}");
+        let said = pass_on(Request::Interrupt {}, &pending).await;
+        assert!(said.busy == Some(Busy::Later) && said.error.unwrap().contains("has the request"));
+        let said = pass_on(Request::Interrupt {}, &pending).await;
+        assert!(said.busy == Some(Busy::Never) && said.error.unwrap().contains("full"));
         drop(requests.recv().await);
         let owner = tokio::spawn(async move { drop(requests.recv().await) });
         assert_eq!(pass_on(Request::Interrupt {}, &pending).await, Answer::refused(HAS_ENDED));

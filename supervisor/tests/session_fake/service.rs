@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, header};
 use ipc_protocol::event::EventKind;
 use ipc_protocol::exit::RunnerExit;
 use ipc_protocol::journal::{Cursor, Writer};
@@ -13,18 +11,14 @@ use supervisor::engine::fake::{Call, FakeRun};
 use supervisor::engine::{ContainerSpec, Mount};
 use supervisor::request::wire::NewSession;
 use supervisor::request::{ModelSource, SessionRequest};
-use supervisor::serve::api::guard::{Guard, Peer};
-use supervisor::serve::api::{self, Api, PREFIX};
-use supervisor::serve::builds::Builds;
 use supervisor::serve::manager::{Manager, StartError};
 use supervisor::session::event::{HostEvent, LaunchStep, SessionEvent, What};
 use supervisor::session::status::{EndReason, Ending, Status};
 use supervisor::session::{SessionId, control, lock};
 use supervisor::store::{Decision, NewEvent, Outcome, Position, SessionRow};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::api::{request, router};
 use crate::house::{House, IMAGE};
 use crate::queue::{DEADLINE, config, end, idle, manager, start, status, until, waiting};
 use crate::recover::{estate, turn};
@@ -138,17 +132,12 @@ async fn a_service_that_stops_waits_for_who_is_being_brought_up() {
 async fn a_client_who_leaves_changes_nothing_of_what_it_asked_for() {
     let house = House::new();
     let manager = manager(&house, config(1));
-    let stopping = CancellationToken::new();
-    let builds = Builds::new(manager.engine.clone(), manager.dirs.clone(), stopping.clone());
-    let api = Api::new(Arc::clone(&manager), Arc::new(builds), stopping, TaskTracker::new());
-    let router = api::router(api, Guard::default());
+    let router = router(&manager);
     let body = json!({
         "workspace": house.workspace, "image": IMAGE, "prompt": "do it", "keepOpen": true,
         "program": {"type": "command", "argv": ["work"]},
     });
-    let request = Request::post(format!("{PREFIX}/sessions")).header(header::CONTENT_TYPE, "application/json");
-    let mut request = request.body(Body::from(body.to_string())).unwrap();
-    request.extensions_mut().insert(Peer::Unix(0));
+    let request = request("POST", "/sessions", Some(&body));
     // Another process writes: the row has to wait.
     let other = rusqlite::Connection::open(manager.dirs.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -54,6 +54,8 @@ struct Reader {
     store: Store,
     id: SessionId,
     cursor: u64,
+    /// The last number of which is known that it was given.
+    known: u64,
     latest: Option<watch::Receiver<u64>>,
     waiting: VecDeque<SessionEvent>,
     over: bool,
@@ -62,8 +64,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// The next event; none at the session's end. A hole in the numbers, where events were removed, comes first as its
-    /// bounds.
+    /// The next event; none at the session's end, or when the store fails: then the client comes back. A hole in the
+    /// numbers, where events were removed, comes as its bounds, also at the end.
     async fn next(&mut self) -> Option<Next> {
         loop {
             if let Some(event) = self.waiting.front() {
@@ -80,20 +82,32 @@ impl Reader {
                 return None;
             }
             // Looked at before reading: what was written before its end is then read in this round.
-            let ended = match self.store.session(&self.id).await {
-                Ok(Some(row)) => row.ended_at.is_some(),
-                Ok(None) | Err(_) => true,
+            let row = self.store.session(&self.id).await.ok()?;
+            let last = match &mut self.latest {
+                Some(latest) => *latest.borrow_and_update(),
+                None => self.store.last_event(&self.id).await.ok()?,
             };
-            let seen = self.latest.as_mut().map(|latest| *latest.borrow_and_update());
+            self.known = self.known.max(last);
             self.waiting = self.store.events(&self.id, self.cursor, BATCH).await.ok()?.into();
             if !self.waiting.is_empty() {
                 continue;
             }
-            if ended && seen.is_none_or(|seen| seen <= self.cursor) {
-                return None;
+            match row {
+                Some(row) if row.ended_at.is_none() => self.wait().await?,
+                Some(_) => return self.last_gap(false),
+                None => return self.last_gap(true),
             }
-            self.wait().await?;
         }
+    }
+
+    /// Nothing comes any more: what should have been there. Only sessions that have ended are forgotten, and of the end of
+    /// one that is nothing was told yet.
+    fn last_gap(&mut self, is_forgotten: bool) -> Option<Next> {
+        self.over = true;
+        let from = self.cursor + 1;
+        let to = (self.known >= from).then_some(self.known);
+        self.cursor = self.cursor.max(self.known);
+        (to.is_some() || is_forgotten).then_some(Next::Gap(Gap { from, to }))
     }
 
     async fn wait(&mut self) -> Option<()> {
@@ -139,6 +153,7 @@ async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem>
         latest: api.manager.latest(&id),
         id,
         cursor: after,
+        known: last,
         waiting: VecDeque::new(),
         over: false,
         stopping: api.stopping.clone(),
@@ -149,7 +164,7 @@ async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem>
 /// Watch a session's events, from the first or from a cursor, until its end
 ///
 /// Each event's id is its number in the session, its name the event's kind, its data the event as JSON. An event named
-/// `gap` says that the numbers `from` to `to` are no longer stored.
+/// `gap` says that the numbers `from` to `to` are no longer stored; where these are the last ones, nothing follows.
 #[utoipa::path(get, path = "/sessions/{id}/events", tag = "sessions",
     params(
         ("id" = String, Path, description = "The session"), EventsQuery,

@@ -21,6 +21,11 @@ use crate::store::socket_actor;
 /// By whose page a browser was told to ask; `none` is a person.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Bytes of a request's line and headers. The listener reads little more than that of any.
+pub const MAX_HEAD: usize = 32 << 10;
+/// What a line of the head has besides its words: blanks, a colon, the version, the line's end.
+const LINE: usize = 4;
+
 /// How a request came in; the listener puts it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -51,7 +56,11 @@ pub struct Guard {
 
 /// Lets a request through, or refuses it.
 pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let mut response = match judge(&guard, request.extensions().get::<Peer>(), request.headers()) {
+    let judged = match head_bytes(&request) {
+        ..=MAX_HEAD => judge(&guard, request.extensions().get::<Peer>(), request.headers()),
+        _ => Err(Problem::head_too_large(format!("a request's line and headers may have {MAX_HEAD} bytes"))),
+    };
+    let mut response = match judged {
         Ok(()) => next.run(request).await,
         Err(problem) => {
             let peer = request.extensions().get::<Peer>();
@@ -64,6 +73,13 @@ pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> 
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+fn head_bytes(request: &Request) -> usize {
+    let (method, uri) = (request.method().as_str(), request.uri().path_and_query());
+    let line = method.len() + uri.map_or(0, |uri| uri.as_str().len()) + LINE;
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);
+    line + headers.sum::<usize>()
 }
 
 fn judge(guard: &Guard, peer: Option<&Peer>, headers: &HeaderMap) -> Result<(), Problem> {

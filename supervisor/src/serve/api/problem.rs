@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error_chain::chain;
+use crate::policy::{Field, Reason};
 
 /// The media type of a problem document (RFC 9457 section 3).
 const MEDIA_TYPE: &str = "application/problem+json";
@@ -67,6 +68,10 @@ impl Problem {
         not_found = NOT_FOUND, "not-found", "Not found";
         /// It is in another state.
         conflict = CONFLICT, "conflict", "Not in this state";
+        /// There is such a thing, but not for this method.
+        wrong_method = METHOD_NOT_ALLOWED, "wrong-method", "The method does not work here";
+        /// The request line and headers are too large.
+        head_too_large = REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "The head is too large";
         /// The body is too large.
         too_large = PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
         /// The body is not JSON.
@@ -85,15 +90,15 @@ impl Problem {
         internal = INTERNAL_SERVER_ERROR, "internal", "aigo failed";
     }
 
-    /// With another status.
-    pub fn with_status(mut self, status: StatusCode) -> Self {
-        self.status = status.as_u16();
-        self
-    }
-
     /// Some fields are wrong.
     pub fn bad_fields(errors: Vec<FieldError>) -> Self {
         Self::unprocessable("some fields cannot be as they are").with(errors)
+    }
+
+    /// One field is wrong.
+    pub fn bad_field(field: &Field, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::unprocessable(detail.clone()).with(vec![FieldError { pointer: field.pointer(), detail }])
     }
 
     /// With the fields that are wrong.
@@ -105,6 +110,12 @@ impl Problem {
     /// Something outside failed.
     pub fn from_outside(error: &dyn std::error::Error) -> Self {
         Self::unavailable(chain(error))
+    }
+}
+
+impl From<Reason> for FieldError {
+    fn from(Reason { field, detail }: Reason) -> Self {
+        Self { pointer: field.pointer(), detail }
     }
 }
 

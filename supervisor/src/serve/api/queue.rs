@@ -92,6 +92,7 @@ pub(super) async fn list(State(api): State<Api>) -> axum::Json<Queue> {
         (status = 204, description = "It does not wait any more"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn cancel(
     State(api): State<Api>,

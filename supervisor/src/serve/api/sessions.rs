@@ -12,14 +12,15 @@ use super::guard::Peer;
 use super::problem::{FieldError, Problem};
 use super::wire::{Close, NewMessage, Page, Sent, Session};
 use super::{Api, PREFIX};
-use crate::admission::Refusal;
+use crate::admission::{Refusal, Scarce};
 use crate::door::Refused;
+use crate::policy::Field;
 use crate::request::wire::NewSession;
 use crate::serve::manager::StartError;
 use crate::session::SessionId;
-use crate::session::control::Request;
+use crate::session::control::{Answer, Request};
 use crate::session::status::Status;
-use crate::store::{Decision, NewAudit, SessionPage, SessionRow};
+use crate::store::{NewAudit, SessionPage, SessionRow};
 
 /// Items of a page unless something else is asked for, and the most that can be.
 const PAGE: usize = 50;
@@ -115,18 +116,24 @@ fn refused(error: StartError) -> Problem {
     let detail = crate::error_chain::chain(&error);
     match error {
         StartError::Refused(Refused::Denied(denied)) => {
-            let fields = denied.reasons.into_iter().map(|detail| FieldError { pointer: String::new(), detail });
+            let fields = denied.reasons.into_iter().map(FieldError::from);
             Problem::forbidden("policy does not allow it").with(fields.collect())
         }
         StartError::Refused(Refused::Access(_)) => Problem::unavailable(detail),
-        StartError::Refused(Refused::Folder(_) | Refused::Script(_) | Refused::Record(_) | Refused::Cpus { .. }) => {
-            Problem::unprocessable(detail)
-        }
+        StartError::Refused(Refused::Folder { field, .. }) => Problem::bad_field(&field, detail),
+        StartError::Refused(Refused::Script(_) | Refused::Record(_)) => Problem::bad_field(&Field::ModelFile, detail),
+        StartError::Refused(Refused::Cpus(reason)) => Problem::bad_field(&reason.field, reason.detail),
         StartError::NoPlace(refusal) => match refusal {
             Refusal::WouldWait { .. } | Refusal::QueueFull { .. } | Refusal::LineFull { .. } => {
                 Problem::no_room(detail)
             }
-            Refusal::TooLarge { .. } => Problem::unprocessable(detail),
+            Refusal::TooLarge { scarce } => {
+                let field = match scarce {
+                    Scarce::Cpus { .. } => Field::Cpus,
+                    Scarce::Memory { .. } => Field::Memory,
+                };
+                Problem::bad_field(&field, detail)
+            }
             Refusal::NoContainers { .. } => Problem::forbidden(detail),
             Refusal::Known => Problem::internal(detail),
         },
@@ -163,6 +170,8 @@ pub(super) async fn show(State(api): State<Api>, Path(id): Path<SessionId>) -> R
         (status = 413, body = Problem, content_type = "application/problem+json"),
         (status = 415, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The session's owner is too busy; `detail` says whether it carries it out later"),
     ))]
 pub(super) async fn message(
     State(api): State<Api>,
@@ -184,6 +193,8 @@ pub(super) async fn message(
         (status = 202, description = "The agent is told"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The session's owner is too busy; `detail` says whether it carries it out later"),
     ))]
 pub(super) async fn interrupt(
     State(api): State<Api>,
@@ -204,6 +215,8 @@ pub(super) async fn interrupt(
         (status = 409, body = Problem, content_type = "application/problem+json"),
         (status = 415, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The session's owner is too busy; `detail` says whether it carries it out later"),
     ))]
 pub(super) async fn close(
     State(api): State<Api>,
@@ -227,6 +240,8 @@ pub(super) async fn close(
         (status = 202, description = "It is being killed"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The session's owner is too busy; `detail` says whether it carries it out later"),
     ))]
 pub(super) async fn cancel(
     State(api): State<Api>,
@@ -246,21 +261,19 @@ pub(super) async fn ask(
     request: Request,
 ) -> Result<Option<String>, Problem> {
     let row = find(api, id).await?;
-    let outcome = if row.ended_at.is_some() {
-        Err(format!("session {id} has ended"))
+    let answer = if row.ended_at.is_some() {
+        Answer::refused(format!("session {id} has ended"))
     } else {
-        match api.manager.ask(&row, request).await {
-            Ok(answer) => match answer.error {
-                Some(error) => Err(error),
-                None => Ok(answer.id),
-            },
-            Err(error) => Err(crate::error_chain::chain(&error)),
-        }
+        let answer = api.manager.ask(&row, request).await;
+        answer.unwrap_or_else(|error| Answer::refused(crate::error_chain::chain(&error)))
     };
-    let (decision, reasons) = match &outcome {
-        Ok(_) => (Decision::Allowed, Vec::new()),
-        Err(why) => (Decision::Denied, vec![why.clone()]),
-    };
+    let decision = answer.decision();
+    let Answer { error, busy, id: sent, ok: _ } = answer;
+    let reasons = error.iter().cloned().collect();
     api.manager.audit(NewAudit { actor: peer.actor(), action, session: Some(id.clone()), decision, reasons }).await;
-    outcome.map_err(Problem::conflict)
+    match error {
+        None => Ok(sent),
+        Some(why) if busy.is_some() => Err(Problem::busy(why)),
+        Some(why) => Err(Problem::conflict(why)),
+    }
 }

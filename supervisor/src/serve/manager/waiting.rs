@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::told::News;
-use super::{Manager, StartError};
+use super::{Manager, StartError, log_end};
 use crate::admission::{Cancelled, Moved, Offered, Refusal, Ticket, Wait};
 use crate::agents::AgentName;
 use crate::door::{Admitted, Refused};
@@ -95,6 +95,7 @@ impl Manager {
         row.agent = request.principal.to_string();
         row.request = serde_json::to_string(&NewSession::from(request.clone())).ok();
         self.store.insert_session(row.on(launcher.identity.clone())).await?;
+        tracing::info!(session = %id, agent = %request.principal, position, "session {id} waits: {reason}");
         let news = News { id: id.clone(), position, reason };
         self.store.append(id, vec![queued(&news).into()], Position::default()).await?;
         self.desk().told.note(Instant::now(), news);
@@ -116,11 +117,13 @@ impl Manager {
     async fn begin(self: &Arc<Self>, launcher: &Launcher, id: SessionId, admitted: Admitted) -> Result<(), StartError> {
         let Admitted { permit, upstream } = admitted;
         let agent = permit.request().principal.clone();
+        let (program, image) = (permit.request().agent.word(), permit.request().image.clone());
         let hold = self.hold(&agent, permit.request().limits).await?;
         let held = hold.as_ref().map(|hold| hold.by.limits);
         let request = serde_json::to_string(&NewSession::from(permit.request().clone())).ok();
-        let account = Account { id, agent: agent.to_string(), request, hold };
+        let account = Account { id: id.clone(), agent: agent.to_string(), request, hold };
         let session = launcher.launch_on(account, permit, upstream).await?;
+        tracing::info!(session = %id, %agent, program, image, "session {id} of agent {agent} starts");
         let mut container = session.container.clone();
         self.keep(session, agent.to_string());
         let manager = Arc::clone(self);
@@ -220,8 +223,10 @@ impl Manager {
     /// Ends a session that never ran.
     async fn end_waiting(&self, id: &SessionId, ending: Ending) {
         // A launch that failed has left its row as it was, or has ended it.
-        if let Err(error) = waiting::end(&self.store, id, ending).await {
-            tracing::error!("session {id}: its end could not be stored: {}", chain(&error));
+        match waiting::end(&self.store, id, ending.clone()).await {
+            Ok(true) => log_end(id, Some(&ending)),
+            Ok(false) => {}
+            Err(error) => tracing::error!("session {id}: its end could not be stored: {}", chain(&error)),
         }
     }
 
