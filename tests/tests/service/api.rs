@@ -59,6 +59,24 @@ fn a_session_is_started_watched_and_remembered() {
 }
 
 #[test]
+fn the_log_tells_of_each_session_with_fields() {
+    let Some(home) = Home::open() else { return };
+    let service = Service::start(&home);
+    let id = service.create(&command(&home, "exit 3"));
+    service.wait_for_end(&home, &id);
+    let end = tests::host::wait_until("the line of the end", || {
+        let said = service.said();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let lines: Vec<_> = lines.filter(|line| line["session"] == json!(id)).collect();
+        assert!(lines.iter().all(|line| line["level"] == "INFO"), "{said}");
+        (lines.len() == 2).then_some(lines)
+    });
+    assert_eq!((&end[0]["agent"], &end[0]["program"]), (&json!("default"), &json!("command")), "{end:?}");
+    assert!(text(&end[0]["message"]).ends_with("starts"), "{end:?}");
+    assert_eq!((&end[1]["status"], &end[1]["reason"]), (&json!("failed"), &json!("agent_exit (code 3)")), "{end:?}");
+}
+
+#[test]
 fn messages_reach_the_agent_and_a_close_lets_it_finish() {
     let Some(home) = Home::open() else { return };
     let service = Service::start(&home);

@@ -13,6 +13,7 @@ mod engine;
 mod hostile;
 mod killed;
 mod limits;
+mod openapi;
 mod podman;
 mod soak;
 mod support;
