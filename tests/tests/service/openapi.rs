@@ -33,7 +33,7 @@ impl Document {
             found = &found[step];
         }
         let content = found.as_object().unwrap_or_else(|| panic!("{method} {path} {status} is not in the document"));
-        let media = reply.header("content-type").expect("a content type");
+        let media = reply.header("content-type").unwrap();
         let schema =
             &content.get(media).unwrap_or_else(|| panic!("{method} {path} {status} may not be {media}"))["schema"];
         let answer = if media.ends_with("json") { reply.json() } else { Value::from(reply.body.as_str()) };
@@ -57,7 +57,7 @@ impl Document {
 fn close(document: &mut Value) {
     let mut parts = BTreeSet::new();
     parts_of(document, false, &mut parts);
-    let schemas = document["components"]["schemas"].as_object_mut().expect("schemas");
+    let schemas = document["components"]["schemas"].as_object_mut().unwrap();
     for (name, schema) in schemas {
         if !parts.contains(name) && (schema.get("properties").is_some() || schema.get("allOf").is_some()) {
             schema["unevaluatedProperties"] = false.into();
