@@ -231,13 +231,18 @@ impl Run<'_> {
     /// Waits until `look` finds something in the events so far.
     ///
     /// # Panics
-    /// After [`PATIENCE`], or when aigo ends without it; with the events so far.
+    /// After [`PATIENCE`] without an event, or when aigo ends without it; with the events so far.
     pub fn wait<T>(&self, what: &str, look: impl Fn(&Vec<SessionEvent>) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
+        let mut known = 0;
         let mut state = self.heard.state.lock().expect("no holder panics");
         loop {
             if let Some(found) = look(&state.events) {
                 return found;
+            }
+            if state.events.len() > known {
+                known = state.events.len();
+                deadline = Instant::now() + PATIENCE;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if state.over || left.is_zero() {

@@ -416,10 +416,10 @@ impl Driver {
                 let exit = outcome.ok();
                 let facts = self.vitals.exit_facts(exit.as_ref(), end, self.ipc.path());
                 // An engine that shuts down stops its containers first, one that starts anew ends those of its predecessor:
-                // then the engine is what was lost.
-                let with_engine = exit.is_some_and(|exit| facts::ended_with_engine(&exit, booted_at()))
-                    && !self.machine.was_asked_to_end();
-                if facts::stopped_from_outside(&facts) && (with_engine || self.engine_goes().await) {
+                // then the engine is what was lost. Whoever asked us for the end is the reason for it, however the engine is.
+                let with_engine = exit.is_some_and(|exit| facts::ended_with_engine(&exit, booted_at()));
+                let asked = self.machine.was_asked_to_end();
+                if !asked && facts::stopped_from_outside(&facts) && (with_engine || self.engine_goes().await) {
                     self.step(Input::EngineLost("the engine was stopped while the session ran")).await?;
                 } else {
                     self.step(Input::Exited(&facts)).await?;
@@ -432,13 +432,11 @@ impl Driver {
     /// Whether the engine goes away now. One that shuts down still answers while it stops its containers.
     async fn engine_goes(&self) -> bool {
         let until = Instant::now() + ENGINE_GOES;
-        // Who asked us for the end need not wait: it is the reason.
-        let wait = !self.machine.was_asked_to_end();
         loop {
             if self.engine.detect().await.is_err_and(|error| error.engine_away()) {
                 return true;
             }
-            if !wait || Instant::now() >= until {
+            if Instant::now() >= until {
                 return false;
             }
             tokio::time::sleep(ENGINE_LOOK).await;

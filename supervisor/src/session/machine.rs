@@ -40,8 +40,9 @@ use super::status::{EndReason, Ending, Status};
 const MAX_TRACKED: usize = 256;
 const MAX_TRACKED_ID: usize = 128;
 
-/// How long the engine may take to report the end of a container that was killed.
-const KILL_REPORT: Duration = Duration::from_secs(20);
+/// How long the engine may take to report the end of a container that was killed: more than the deadline of the kill itself,
+/// which begins at the same time. Rootless Podman on an emulated processor took more than 20 s.
+const KILL_REPORT: Duration = Duration::from_secs(60);
 
 /// What the runner may take beyond the agent's grace after SIGTERM: it ends the agent by force then, reads what is left in
 /// the pipes and ends what the agent has left behind, each with a bound of its own.

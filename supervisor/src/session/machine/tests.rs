@@ -287,7 +287,8 @@ fn cancel_kills_at_once_and_a_silent_engine_is_lost() {
     let mut machine = ready(Ends::WhenTold);
     let effects = machine.step(S(5), Input::Command(Command::Cancel { by: "test".into() }));
     assert!(effects.contains(&Effect::Kill));
-    assert_eq!(*ending(&machine.step(S(30), Input::Tick)), EndReason::EngineLost);
+    assert_eq!(machine.step(S(4) + KILL_REPORT, Input::Tick), []);
+    assert_eq!(*ending(&machine.step(S(5) + KILL_REPORT, Input::Tick)), EndReason::EngineLost);
 }
 
 #[test]
