@@ -7,6 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use supervisor::serve::api::guard::{Guard, Peer};
 use supervisor::serve::api::{self, Api, PREFIX};
@@ -56,7 +58,12 @@ struct Watch {
 
 impl Watch {
     async fn open(router: &Router, id: &SessionId) -> Self {
-        let response = router.clone().oneshot(request("GET", &format!("/sessions/{id}/events"), None)).await.unwrap();
+        Self::after(router, id, 0).await
+    }
+
+    async fn after(router: &Router, id: &SessionId, after: u64) -> Self {
+        let path = format!("/sessions/{id}/events?after={after}");
+        let response = router.clone().oneshot(request("GET", &path, None)).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         Self { body: response.into_body(), text: String::new() }
     }
@@ -127,6 +134,83 @@ async fn a_gap_is_told_wherever_it_is() {
         over(&house, &id).await;
         remove(&house, sql);
         assert_eq!(Watch::open(&router(&manager), &id).await.rest().await, wanted, "{sql}");
+    }
+}
+
+/// Stored events, those that come while somebody reads, holes in the former, and after how many items a reader hangs up.
+#[derive(Clone, Debug)]
+struct Story {
+    stored: usize,
+    later: Vec<usize>,
+    removed: Vec<(u64, u64)>,
+    hang_ups: Vec<usize>,
+}
+
+fn story() -> impl Strategy<Value = Story> {
+    let removed = vec((1..=400u64, 0..60u64), 0..4);
+    (1..400usize, vec(1..150usize, 0..4), removed, vec(1..150usize, 0..5))
+        .prop_map(|(stored, later, removed, hang_ups)| Story { stored, later, removed, hang_ups })
+}
+
+/// What is told of events 1 to `last`: each number, or the bounds of a hole.
+fn whole(last: u64, is_removed: impl Fn(u64) -> bool) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut seq = 1;
+    while seq <= last {
+        let end = (seq..=last).take_while(|seq| is_removed(*seq)).last();
+        all.push(end.map_or_else(|| seq.to_string(), |to| json!({"from": seq, "to": to}).to_string()));
+        seq = end.unwrap_or(seq) + 1;
+    }
+    all
+}
+
+/// The cursor of who was told this last.
+fn cursor(told: &str) -> u64 {
+    let gap = || serde_json::from_str::<Value>(told).ok()?["to"].as_u64();
+    told.parse().ok().or_else(gap).unwrap()
+}
+
+async fn reads_all(story: Story) {
+    let house = House::new();
+    let router = router(&manager(&house, config(5)));
+    let id = told(&house, story.stored).await;
+    let stored = u64::try_from(story.stored).unwrap();
+    // Never the last one of a session that runs: its number would be given again.
+    let is_removed =
+        |seq: u64| seq < stored && story.removed.iter().any(|(from, more)| (*from..=from + more).contains(&seq));
+    for seq in (1..=stored).filter(|seq| is_removed(*seq)) {
+        remove(&house, &format!("DELETE FROM events WHERE seq = {seq}"));
+    }
+    let write = async {
+        for count in &story.later {
+            let events = (0..*count).map(|_| HostEvent::InterruptSent {}.into()).collect();
+            house.launcher.store.append(&id, events, None).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        over(&house, &id).await;
+    };
+    let read = async {
+        let mut all: Vec<String> = Vec::new();
+        for items in story.hang_ups.iter().copied().chain([usize::MAX]) {
+            let mut watch = Watch::after(&router, &id, all.last().map_or(0, |told| cursor(told))).await;
+            for _ in 0..items {
+                let Some(told) = watch.next().await else { return all };
+                all.push(told);
+            }
+        }
+        all
+    };
+    let ((), all) = tokio::join!(write, read);
+    let last = stored + u64::try_from(story.later.iter().sum::<usize>()).unwrap() + 1;
+    assert_eq!(all, whole(last, is_removed), "{story:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_event_is_told_once_and_in_order_or_as_missing_however_often_a_reader_comes_back(story in story()) {
+        tokio::runtime::Runtime::new().unwrap().block_on(reads_all(story));
     }
 }
 
