@@ -150,7 +150,10 @@ impl Drop for Watch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
     /// No event has come yet, or something has changed without one.
-    Doubtful,
+    Doubtful {
+        /// How many looks have found that since the last event of theirs.
+        misses: u32,
+    },
     /// Events come. A folder that was made anew is not watched before the next look.
     Busy,
     /// Events have come, and the look after them has found nothing that they had not told.
@@ -160,26 +163,31 @@ enum Pace {
 impl Pace {
     fn period(self) -> Duration {
         match self {
-            Self::Doubtful | Self::Busy => RESCAN,
+            Self::Doubtful { .. } | Self::Busy => RESCAN,
             Self::Calm => CALM_RESCAN,
         }
     }
 
     /// After a look at the folders.
     fn after(self, changed: bool, heard: Heard) -> Self {
-        match self {
-            Self::Doubtful | Self::Busy | Self::Calm if heard.theirs => Self::Busy,
-            Self::Doubtful | Self::Busy | Self::Calm if changed && !heard.ours => Self::Doubtful,
-            Self::Busy | Self::Calm if heard.ours => Self::Busy,
-            Self::Busy | Self::Calm => Self::Calm,
-            Self::Doubtful => Self::Doubtful,
+        let (misses, trusted) = match self {
+            Self::Doubtful { misses } => (misses, false),
+            Self::Busy | Self::Calm => (0, true),
+        };
+        if heard.theirs || (trusted && heard.ours) {
+            Self::Busy
+        } else if changed && !heard.ours {
+            Self::Doubtful { misses: misses + 1 }
+        } else if trusted {
+            Self::Calm
+        } else {
+            self
         }
     }
 }
 
 fn run(shared: &Arc<Shared>, mut watched: Watched, wake: impl Fn()) {
-    let mut misses = 0;
-    let mut pace = Pace::Doubtful;
+    let mut pace = Pace::Doubtful { misses: 0 };
     let mut last_turn = Instant::now();
     let mut last_look = Instant::now();
     loop {
@@ -216,12 +224,7 @@ fn run(shared: &Arc<Shared>, mut watched: Watched, wake: impl Fn()) {
             let mut state = shared.lock();
             let heard = std::mem::take(&mut state.heard);
             pace = pace.after(changed, heard);
-            if heard.theirs {
-                misses = 0;
-            } else if changed && !heard.ours {
-                misses += 1;
-            }
-            if misses == MISSES {
+            if pace == (Pace::Doubtful { misses: MISSES }) {
                 watched.watcher = Err("folders change without a file event".into());
             }
             if let Err(error) = &watched.watcher {

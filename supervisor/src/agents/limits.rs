@@ -74,7 +74,7 @@ impl fmt::Display for SetLimits {
             field("memory", memory, exact_size),
             field("containers", containers, |containers| containers.to_string()),
             field("pids", pids, |pids| pids.to_string()),
-            policy.map(|policy| format!("policy {policy}")),
+            policy.map(|policy| format!("policy {}", policy.word())),
         ]
         .into_iter()
         .flatten()
@@ -96,12 +96,14 @@ pub enum LimitPolicy {
     Reject,
 }
 
-impl fmt::Display for LimitPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl LimitPolicy {
+    /// Its word, everywhere.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Queue => "queue",
             Self::Reject => "reject",
-        })
+        }
     }
 }
 

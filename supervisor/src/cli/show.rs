@@ -6,3 +6,8 @@ pub mod stored;
 pub mod style;
 pub mod summary;
 pub mod transcript;
+
+/// A time as people read it; JSON has all of its digits.
+pub fn second(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}

@@ -181,7 +181,8 @@ impl Words for LogFormat {
 }
 
 impl Words for LimitPolicy {
-    const ALL: &'static [(&'static str, Self)] = &[("queue", Self::Queue), ("reject", Self::Reject)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[(Self::Queue.word(), Self::Queue), (Self::Reject.word(), Self::Reject)];
 }
 
 impl Default for Config {

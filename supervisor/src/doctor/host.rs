@@ -8,7 +8,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 
 use super::check::Check;
-use crate::dirs::{DataDir, DirError};
+use crate::dirs::{DataDir, DirError, OTHERS};
 use crate::engine::EngineInfo;
 use crate::error_chain::chain;
 use crate::units::format_size;
@@ -48,7 +48,7 @@ pub fn data_directory(dirs: &Result<DataDir, DirError>) -> Check {
             format!("{} belongs to uid {}, not to you", root.display(), metadata.uid()),
             "give it to the user who runs aigo (chown -R), or name another one with --data-dir",
         ),
-        Ok(metadata) if metadata.mode() & 0o077 != 0 => Check::warning(
+        Ok(metadata) if metadata.mode() & OTHERS != 0 => Check::warning(
             DATA,
             format!("{} is open to others (mode {:o})", root.display(), metadata.mode() & 0o777),
             "it holds transcripts: chmod 700 it",

@@ -454,11 +454,9 @@ impl Manager {
         self.lock().len()
     }
 
-    /// Writes a line of the audit log. A log that cannot be written is said, and stops nothing: it holds no state.
+    /// Writes a line of the audit log.
     pub async fn audit(&self, line: NewAudit) {
-        if let Err(error) = self.store.audit(line).await {
-            tracing::error!("the audit log cannot be written: {}", chain(&error));
-        }
+        self.store.note(line).await;
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

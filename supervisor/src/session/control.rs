@@ -19,7 +19,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::SessionId;
-use crate::error_chain::chain;
 use crate::store::{Decision, NewAudit, Store, socket_actor};
 
 /// How long the owner may take to answer: the disk may be slow, or an agent may talk faster than can be stored.
@@ -205,9 +204,7 @@ impl Scribe {
         let reasons = by.into_iter().chain(answer.error.clone()).collect();
         let line =
             NewAudit { actor: socket_actor(uid), action, session: Some(self.session.clone()), decision, reasons };
-        if let Err(error) = self.store.audit(line).await {
-            tracing::error!("the audit log cannot be written: {}", chain(&error));
-        }
+        self.store.note(line).await;
     }
 }
 

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::SessionId;
 use super::event::{HostEvent, Summary};
 use super::status::{EndReason, Ending};
-use crate::error_chain::chain;
 use crate::store::{NewAudit, Outcome, Store, StoreError};
 
 /// Ends it, if it still waits; whether it did.
@@ -25,9 +24,8 @@ pub async fn end(store: &Store, id: &SessionId, ending: Ending) -> Result<bool, 
 /// The same for somebody who asks no service, in the words `by`; it is written into the audit log.
 pub async fn leave(store: &Store, id: &SessionId, by: &str) -> Result<bool, StoreError> {
     let left = end(store, id, Ending::because(EndReason::Cancelled, format!("cancelled by {by}"))).await?;
-    if left && let Err(error) = store.audit(NewAudit::by_cli("queue.cancel", id, by)).await {
-        // It stops nothing: the log holds no state.
-        tracing::error!("the audit log cannot be written: {}", chain(&error));
+    if left {
+        store.note(NewAudit::by_cli("queue.cancel", id, by)).await;
     }
     Ok(left)
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::writer::{JobError, Store, StoreError};
+use crate::error_chain::chain;
 use crate::session::SessionId;
 
 /// Rows that are kept; the oldest go first. At a request a second this is more than a day of refusals.
@@ -110,6 +111,13 @@ impl Store {
             Ok(())
         })
         .await
+    }
+
+    /// The same for a line that stops nothing, since the log holds no state: that it cannot be written is only said.
+    pub async fn note(&self, line: NewAudit) {
+        if let Err(error) = self.audit(line).await {
+            tracing::error!("the audit log cannot be written: {}", chain(&error));
+        }
     }
 
     /// Lines, newest first, older than the line `before` if one is given.

@@ -1,6 +1,6 @@
 //! `aigo agents`: who may use what, asked of the service and told to it.
 
-use crate::agents::AgentName;
+use crate::agents::{AgentName, LimitPolicy};
 use crate::cli::args::Global;
 use crate::cli::args::agents::{AgentsArgs, AgentsCommand};
 use crate::cli::context::Context;
@@ -9,7 +9,7 @@ use crate::cli::say;
 use crate::cli::show::sanitize::{json_pretty, one_line};
 use crate::cli::show::style::Style;
 use crate::client::{self, ClientError};
-use crate::serve::api::agents::{Agent, CpuHeld, Limits, Policy};
+use crate::serve::api::agents::{Agent, CpuHeld, Limits};
 use crate::serve::lock::Holder;
 use crate::serve::manager::Source;
 use crate::units::format_size;
@@ -111,10 +111,7 @@ fn line(agent: &Agent) -> String {
     let shown = |value: Option<String>, source: Source| value.unwrap_or_else(|| "-".to_owned()) + mark(source);
     let Agent { name, limits, sources, running, queued, cpu_enforcement, not_enforced: _ } = agent;
     let Limits { cpus, memory_bytes, containers, pids, policy } = limits;
-    let policy = match policy {
-        Policy::Queue => "queue",
-        Policy::Reject => "reject",
-    };
+    let policy = LimitPolicy::from(*policy).word();
     let held = match cpu_enforcement {
         Some(CpuHeld::Together) => "together",
         Some(CpuHeld::Apart) => "apart",

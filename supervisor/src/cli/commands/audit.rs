@@ -6,6 +6,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
 use crate::cli::show::sanitize::{json_pretty, one_line};
+use crate::cli::show::second;
 use crate::cli::show::style::Style;
 use crate::client;
 use crate::serve::api::wire::AuditEntry;
@@ -40,7 +41,7 @@ fn table(style: Style, lines: &[AuditEntry]) -> String {
     let head = format!("{:<20} {:<8} {:<17} {:<13} {:<26} WHY", "WHEN", "DECISION", "ACTION", "SESSION", "WHO");
     let mut text = format!("{}\n", style.bold(head));
     for AuditEntry { id: _, at, actor, action, session, decision, reasons } in lines {
-        let at = at.strftime("%Y-%m-%d %H:%M:%SZ");
+        let at = second(*at);
         let word = format!("{:<8}", decision.word());
         let decision = match decision {
             Decision::Allowed => word,

@@ -78,21 +78,21 @@ impl Source {
     pub fn new(global: &Global, file: Option<&Path>) -> Result<Self, CliError> {
         let mut places = Places::of(Scope::of_process(), &variable).map_err(CliError::environment)?;
         let mut flags = Vec::new();
+        // What clap has taken from a variable is that layer's.
+        let is_of = |name: &str, value: &str| variable(name).is_some_and(|said| said == value);
         if let Some(data_dir) = &global.data_dir {
             let data_dir = absolute(data_dir)?;
             // A folder of its own has a socket of its own, unless the configuration names another.
             places.socket = Path::new(&data_dir).join(SOCKET);
-            flags.push(Flag { key: "data-dir", flag: "--data-dir", value: data_dir });
+            if !is_of(DATA_DIR_VARIABLE, &data_dir) {
+                flags.push(Flag { key: "data-dir", flag: "--data-dir", value: data_dir });
+            }
         }
-        if let Choice::Only(backend) = global.engine {
+        if let Choice::Only(backend) = global.engine
+            && !is_of(ENGINE_VARIABLE, backend.word())
+        {
             flags.push(Flag { key: "engine.backend", flag: "--engine", value: backend.word().to_owned() });
         }
-        // What clap has taken from a variable is that layer's.
-        flags.retain(|flag| match flag.key {
-            "data-dir" => variable(DATA_DIR_VARIABLE).is_none_or(|said| said != flag.value),
-            "engine.backend" => variable(ENGINE_VARIABLE).is_none_or(|said| said != flag.value),
-            _ => true,
-        });
         Ok(Self { places, file: file.map(Path::to_owned), flags })
     }
 

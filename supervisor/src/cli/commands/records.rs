@@ -6,8 +6,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::cli::args::Global;
 use crate::cli::args::records::{ExportArgs, ExportFormat, HistoryArgs, ShowArgs};
 use crate::cli::context::Context;
@@ -16,7 +14,7 @@ use crate::cli::say;
 use crate::cli::show::sanitize::{self, one_line};
 use crate::cli::show::stored::Stored;
 use crate::cli::show::style::Style;
-use crate::cli::show::summary;
+use crate::cli::show::{second, summary};
 use crate::store::{SessionFilter, SessionPage, SessionRow};
 use crate::units::format_duration;
 
@@ -112,11 +110,6 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     }
     say::text(text)?;
     Ok(Exit::Ok)
-}
-
-/// A time as people read it; JSON has all of its digits.
-fn second(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// Writes a transcript into a file of its own, or to standard output.

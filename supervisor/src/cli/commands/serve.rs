@@ -15,7 +15,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::log::ServiceLog;
 use crate::cli::say;
 use crate::config::{Config, Flag};
-use crate::dirs::DataDir;
+use crate::dirs::{DataDir, OTHERS};
 use crate::engine::docker::HostEnv;
 use crate::notify;
 use crate::serve::descriptors;
@@ -154,7 +154,7 @@ fn read_token(path: &Path) -> Result<SecretString, CliError> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
     let mode = file.metadata().map_err(|error| fail(error.to_string()))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    if mode & OTHERS != 0 {
         return Err(fail(format!("other users can use it (mode {:o}); `chmod 600 {shown}`", mode & 0o777)));
     }
     file.take(MAX_TOKEN).read_to_string(&mut text).map_err(|error| fail(error.to_string()))?;

@@ -125,6 +125,15 @@ impl From<SetLimits> for NewLimits {
     }
 }
 
+impl From<Policy> for LimitPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Queue => Self::Queue,
+            Policy::Reject => Self::Reject,
+        }
+    }
+}
+
 impl From<LimitPolicy> for Policy {
     fn from(policy: LimitPolicy) -> Self {
         match policy {
@@ -159,10 +168,7 @@ impl NewLimits {
             memory: self.memory_bytes,
             containers: self.containers,
             pids: self.pids,
-            policy: self.policy.map(|policy| match policy {
-                Policy::Queue => LimitPolicy::Queue,
-                Policy::Reject => LimitPolicy::Reject,
-            }),
+            policy: self.policy.map(LimitPolicy::from),
         })
     }
 }
