@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::paths::{CONTAINER_IPC_DIR, CONTAINER_WORKSPACE};
+use crate::paths::{CONTAINER_IPC_DIR, CONTAINER_RECORD_DIR, CONTAINER_WORKSPACE, WORKSPACE_IPC_DIR};
 
 /// The environment variable that carries a [`RunnerConfig`].
 pub const CONFIG_ENV: &str = "AIGO_RUNNER_CONFIG";
@@ -24,9 +24,24 @@ pub struct RunnerConfig {
     pub preflight_url: Option<String>,
     /// Time between SIGTERM and SIGKILL for the agent at the end, in milliseconds.
     pub term_grace_ms: u64,
+    /// The folders of the host that are mounted, each as it was judged. The runner compares them before it starts the agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountedFolder>,
     /// Where things are in the container; only tests outside a container change it.
     #[serde(default, skip_serializing_if = "Layout::is_standard")]
     pub layout: Layout,
+}
+
+/// A folder of the host that is mounted, and which folder it has to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MountedFolder {
+    /// Where the container sees it.
+    pub target: String,
+    /// Device number of the folder on the host (`st_dev`, stat(2)).
+    pub device: u64,
+    /// Inode number of the folder on the host.
+    pub inode: u64,
 }
 
 /// Where the runner finds things: the container's own places unless a test says otherwise.
@@ -35,8 +50,10 @@ pub struct RunnerConfig {
 pub struct Layout {
     /// The user's folder.
     pub workspace: String,
-    /// The IPC directory.
+    /// The mailbox.
     pub ipc: String,
+    /// The folder of the journal and the heartbeat.
+    pub record: String,
     /// The agent's home folder.
     pub home: String,
     /// The folder of `passwd`, `group` and `sudoers.d`.
@@ -48,6 +65,7 @@ impl Default for Layout {
         Self {
             workspace: CONTAINER_WORKSPACE.to_owned(),
             ipc: CONTAINER_IPC_DIR.to_owned(),
+            record: CONTAINER_RECORD_DIR.to_owned(),
             home: "/home/agent".to_owned(),
             etc: "/etc".to_owned(),
         }
@@ -55,6 +73,11 @@ impl Default for Layout {
 }
 
 impl Layout {
+    /// The places of generation 1 of the protocol, in which the journal was in the mailbox.
+    pub fn of_generation_1() -> Self {
+        Self { ipc: WORKSPACE_IPC_DIR.to_owned(), record: WORKSPACE_IPC_DIR.to_owned(), ..Self::default() }
+    }
+
     fn is_standard(&self) -> bool {
         *self == Self::default()
     }

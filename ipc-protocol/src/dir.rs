@@ -144,6 +144,12 @@ impl SafeDir {
         Ok(self.stat(name)?.map(|stat| FileId::of(&stat)))
     }
 
+    /// Who owns it.
+    pub fn owner(&self) -> Result<Owner, DirError> {
+        let stat = fstat(&self.fd).map_err(|errno| os("look at", &self.path, errno))?;
+        Ok(Owner { uid: stat.st_uid, gid: stat.st_gid })
+    }
+
     /// Which folder this is.
     pub fn id(&self) -> FileId {
         self.id

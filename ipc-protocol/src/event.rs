@@ -95,6 +95,15 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// Another folder is mounted than the one that was judged; the session ends before its agent has started.
+    MountMismatch {
+        /// Where it is mounted.
+        target: String,
+        /// The file system that the mounted folder is on, `major:minor` (proc_pid_mountinfo(5)).
+        device: String,
+        /// The mounted folder's path in its file system (proc_pid_mountinfo(5)).
+        root: String,
+    },
     /// The agent's process runs.
     AgentStarted {
         /// `claude` or `command`.

@@ -15,7 +15,7 @@ pub struct StatusWriter {
 }
 
 impl StatusWriter {
-    /// Writes to the IPC directory `root`.
+    /// Writes to the record `root`.
     pub fn new(root: Arc<SafeDir>) -> Self {
         Self { root }
     }

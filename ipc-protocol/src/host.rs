@@ -1,37 +1,82 @@
-//! The supervisor's face of the IPC directory.
+//! The supervisor's face of a session's mailbox and record.
+//!
+//! ```text
+//!  mailbox   mounted, the agent's      input/ messages/ tasks/ replies/, snapshots, a mark for git
+//!  record    mounted, the runner's     events/ status.json
+//!  sent      never mounted             copies of the inputs that the runner has not answered yet
+//!  dead      never mounted             refused files
+//! ```
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+
+use nix::errno::Errno;
+use nix::unistd::geteuid;
 
 use serde::Serialize;
 
-use crate::dir::{DirError, Durability, Folder, Owner, Refused, SafeDir};
+use crate::dir::{DirError, Durability, Folder, FolderState, Owner, Refused, SafeDir};
+use crate::git_mark;
 use crate::heartbeat::read_status;
 use crate::journal::{Cursor, Reader};
 use crate::limits::MAX_FILES_PER_SECOND;
 use crate::mailbox::{DeadLetters, Inbox, Outbox, RateLimit, Unwanted};
 use crate::outgoing::OutgoingFile;
 use crate::paths::{
-    AVAILABLE_GROUPS_FILE, CURRENT_TASKS_FILE, DIRS, EVENTS_DIR, INPUT_DIR, MESSAGES_DIR, REPLIES_DIR, STATUS_FILE,
-    TASKS_DIR,
+    AVAILABLE_GROUPS_FILE, CURRENT_TASKS_FILE, EVENTS_DIR, INPUT_DIR, MAILBOX_DIRS, MESSAGES_DIR, REPLIES_DIR,
+    STATUS_FILE, TASKS_DIR,
 };
 use crate::reply::Reply;
 use crate::status::Status;
 use crate::task::TaskFile;
 use crate::watch::{Parent, Watch, WatchError};
 
-/// Mode of the directory and its folders: prompts and answers are nobody else's. Root in the container can use them
-/// anyway, the agent is their owner.
+/// Mode of all folders: prompts and answers are nobody else's. Root of the container can use them anyway, and the agent owns
+/// the mailbox.
 pub const DIR_MODE: u32 = 0o700;
 
-/// One session's IPC directory, as the host sees it.
+/// Where the folders of one session are on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostDirs {
+    /// Mounted as the mailbox.
+    pub mailbox: PathBuf,
+    /// Mounted as the record. Sessions of generation 1 have none: their mailbox is their record.
+    pub record: PathBuf,
+    /// Holds copies of inputs until the runner has accepted or dropped them.
+    pub sent: PathBuf,
+    /// Holds refused files. On the file system of the mailbox.
+    pub dead_letters: PathBuf,
+}
+
+impl HostDirs {
+    /// The folders of a session that has the folder `root` to itself.
+    pub fn below(root: &Path) -> Self {
+        let [mailbox, record, sent, dead_letters] =
+            ["ipc", "record", "sent", "dead-letters"].map(|name| root.join(name));
+        Self { mailbox, record, sent, dead_letters }
+    }
+}
+
+/// One session's mailbox and record, as the host sees them.
 #[derive(Debug)]
 pub struct HostIpc {
-    root: Arc<SafeDir>,
+    mailbox: Arc<SafeDir>,
+    record: Arc<SafeDir>,
+    sent: Arc<SafeDir>,
     owner: Option<Owner>,
     rate: Arc<RateLimit>,
     dead: Arc<Mutex<DeadLetters>>,
+    kept: [Folder; MAILBOX_DIRS.len()],
+}
+
+/// What was missing in a mailbox.
+#[derive(Debug, Default)]
+pub struct Repaired {
+    /// Names in the mailbox that were gone or replaced, and are usable again.
+    pub names: Vec<&'static str>,
+    /// Why something could not be made again.
+    pub failed: Option<DirError>,
 }
 
 /// Files that the host keeps up to date for the agent.
@@ -64,41 +109,87 @@ pub enum WriteError {
 }
 
 impl HostIpc {
-    /// Makes the directory `path` with all its folders, given to the agent's user; and `dead_letters` (kept by us).
-    /// Both may exist. `dead_letters` must not be below `path`, but on the same file system.
+    /// Makes the folders `dirs`; the mailbox is given to the agent's user. All of them may exist.
     ///
     /// Without root, `owner` must be the user that calls, or `None`.
-    pub fn create(path: &Path, dead_letters: &Path, owner: Option<Owner>) -> Result<Self, DirError> {
-        let root = make_dir(path)?;
-        root.set_owner_and_mode(DIR_MODE, owner)?;
-        for name in DIRS {
-            root.make_subdir(OsStr::new(name), DIR_MODE, owner)?;
+    pub fn create(dirs: &HostDirs, owner: Option<Owner>) -> Result<Self, DirError> {
+        let mailbox = make_dir(&dirs.mailbox)?;
+        mailbox.set_owner_and_mode(DIR_MODE, owner)?;
+        for name in MAILBOX_DIRS {
+            mailbox.make_subdir(OsStr::new(name), DIR_MODE, owner)?;
         }
-        make_dir(dead_letters)?.set_owner_and_mode(DIR_MODE, None)?;
-        Self::with_root(root, dead_letters, owner)
+        git_mark::put(&mailbox, owner)?;
+        let record = make_dir(&dirs.record)?;
+        record.set_owner_and_mode(DIR_MODE, None)?;
+        record.make_subdir(OsStr::new(EVENTS_DIR), DIR_MODE, None)?;
+        make_dir(&dirs.dead_letters)?.set_owner_and_mode(DIR_MODE, None)?;
+        Self::with(dirs, Arc::new(mailbox), Arc::new(record), owner)
     }
 
-    /// Goes on with a directory that an earlier supervisor has made.
-    pub fn open(path: &Path, dead_letters: &Path, owner: Option<Owner>) -> Result<Self, DirError> {
-        Self::with_root(SafeDir::open(path)?, dead_letters, owner)
+    /// Goes on with folders that an earlier supervisor has made.
+    pub fn open(dirs: &HostDirs) -> Result<Self, DirError> {
+        let mailbox = Arc::new(SafeDir::open(&dirs.mailbox)?);
+        let record = match SafeDir::open(&dirs.record) {
+            Ok(record) => Arc::new(record),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Arc::clone(&mailbox),
+            Err(error) => return Err(error),
+        };
+        // Only root may give files away; anybody else owns the mailbox already.
+        let owner = if geteuid().is_root() { Some(mailbox.owner()?) } else { None };
+        Self::with(dirs, mailbox, record, owner)
     }
 
-    fn with_root(root: SafeDir, dead_letters: &Path, owner: Option<Owner>) -> Result<Self, DirError> {
+    fn with(
+        dirs: &HostDirs,
+        mailbox: Arc<SafeDir>,
+        record: Arc<SafeDir>,
+        owner: Option<Owner>,
+    ) -> Result<Self, DirError> {
+        let sent = make_dir(&dirs.sent)?;
+        sent.set_owner_and_mode(DIR_MODE, None)?;
         Ok(Self {
-            root: Arc::new(root),
+            kept: MAILBOX_DIRS.map(|name| Folder::new(Arc::clone(&mailbox), name)),
+            mailbox,
+            record,
+            sent: Arc::new(sent),
             owner,
             rate: Arc::new(RateLimit::new(MAX_FILES_PER_SECOND)),
-            dead: Arc::new(Mutex::new(DeadLetters::open(dead_letters)?)),
+            dead: Arc::new(Mutex::new(DeadLetters::open(&dirs.dead_letters)?)),
         })
     }
 
-    /// Where it is on the host.
+    /// Where the mailbox is on the host.
     pub fn path(&self) -> &Path {
-        self.root.path()
+        self.mailbox.path()
     }
 
     fn folder(&self, name: &'static str) -> Folder {
-        Folder::new(Arc::clone(&self.root), name)
+        Folder::new(Arc::clone(&self.mailbox), name)
+    }
+
+    /// Makes again what the container has removed or replaced in the mailbox: its folders and its mark for git. Inputs are
+    /// the concern of [`Outbox::repair`]. Costs a few fstatat(2) if nothing is missing.
+    pub fn repair(&mut self) -> Repaired {
+        let mut repaired = Repaired::default();
+        for folder in &mut self.kept {
+            let state = folder.refresh();
+            let made = match state {
+                FolderState::Current => continue,
+                FolderState::Replaced => Ok(()),
+                FolderState::Lost(_) => folder.renew(DIR_MODE, self.owner),
+            };
+            match made {
+                Ok(()) => repaired.names.push(folder.name()),
+                Err(error) => repaired.failed = Some(error),
+            }
+        }
+        if !git_mark::is_there(&self.mailbox) {
+            match git_mark::put(&self.mailbox, self.owner) {
+                Ok(()) => repaired.names.push(git_mark::NAME),
+                Err(error) => repaired.failed = Some(error),
+            }
+        }
+        repaired
     }
 
     fn unwanted(&self) -> Unwanted {
@@ -117,17 +208,17 @@ impl HostIpc {
 
     /// The way to the runner. One writer at a time.
     pub fn input(&self) -> Result<Outbox, DirError> {
-        Outbox::open(self.folder(INPUT_DIR), self.owner)
+        Outbox::open(self.folder(INPUT_DIR), Arc::clone(&self.sent), self.owner)
     }
 
     /// The journal from `cursor` on. One reader at a time.
     pub fn journal(&self, cursor: Cursor) -> Reader {
-        Reader::new(self.folder(EVENTS_DIR), cursor)
+        Reader::new(Folder::new(Arc::clone(&self.record), EVENTS_DIR), cursor)
     }
 
     /// The runner's last heartbeat; `None` before the first.
     pub fn status(&self) -> Result<Option<Status>, Refused> {
-        read_status(&self.root)
+        read_status(&self.record)
     }
 
     /// Answers a request.
@@ -145,20 +236,18 @@ impl HostIpc {
         let bytes = serde_json::to_vec(value)?;
         let name = OsStr::new(which.file_name());
         // As durable as a cache: it is written anew at the next start.
-        Ok(self.root.replace(name, &bytes, Durability::Cached, self.owner)?)
+        Ok(self.mailbox.replace(name, &bytes, Durability::Cached, self.owner)?)
     }
 
-    /// Calls `wake` when the container may have written something; not for its heartbeat.
+    /// Calls `wake` when the container may have written something, or removed a folder; not for its heartbeat.
     pub fn watch(&self, wake: impl Fn() + Send + 'static) -> Result<Watch, WatchError> {
-        let folders = [MESSAGES_DIR, TASKS_DIR, EVENTS_DIR].map(|name| self.root.path().join(name));
-        let parent = Parent { path: self.root.path().to_owned(), sign: STATUS_FILE };
-        Watch::start(folders.into(), Some(parent), wake)
-    }
-
-    /// Removes everything in the directory, at most `budget` entries; whether it is empty then. Safe against any tree that
-    /// a container can build. The directory itself stays, for `rmdir`. Only after the container has ended.
-    pub fn clear(&self, budget: usize) -> Result<bool, DirError> {
-        self.root.clear(budget)
+        let (mailbox, record) = (self.mailbox.path(), self.record.path());
+        let folders = vec![mailbox.join(MESSAGES_DIR), mailbox.join(TASKS_DIR), record.join(EVENTS_DIR)];
+        let mut parents = vec![Parent { path: record.to_owned(), sign: Some(STATUS_FILE) }];
+        if mailbox != record {
+            parents.push(Parent { path: mailbox.to_owned(), sign: None });
+        }
+        Watch::start(folders, parents, wake)
     }
 }
 

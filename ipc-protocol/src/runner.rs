@@ -1,4 +1,4 @@
-//! The runner's face of the IPC directory.
+//! The runner's face of the mailbox and the record.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,13 +10,14 @@ use crate::host::DIR_MODE;
 use crate::input::InputFile;
 use crate::journal::{OpenError, Recovered, Writer};
 use crate::mailbox::{Inbox, Scan, Unwanted, Warning};
-use crate::paths::{CLOSE_FILE, EVENTS_DIR, INPUT_DIR};
+use crate::paths::{CLOSE_FILE, EVENTS_DIR, INPUT_DIR, MAILBOX_DIRS};
 use crate::watch::{Watch, WatchError};
 
-/// The IPC directory, as the runner sees it.
+/// The mailbox and the record, as the runner sees them.
 #[derive(Debug)]
 pub struct RunnerIpc {
-    root: Arc<SafeDir>,
+    mailbox: Arc<SafeDir>,
+    record: Arc<SafeDir>,
 }
 
 /// The runner's reading end of `input/`.
@@ -37,38 +38,43 @@ pub struct InputScan {
 }
 
 impl RunnerIpc {
-    /// Opens the directory, normally [`crate::paths::CONTAINER_IPC_DIR`]. Folders that are missing are made.
-    pub fn open(path: &Path) -> Result<Self, DirError> {
-        let root = SafeDir::open(path)?;
-        for name in crate::paths::DIRS {
-            let name = OsStr::new(name);
-            if !root.exists(name)? {
-                root.make_subdir(name, DIR_MODE, None)?;
-            }
+    /// Opens both folders, normally [`crate::paths::CONTAINER_IPC_DIR`] and [`crate::paths::CONTAINER_RECORD_DIR`]. Folders
+    /// that are missing in them are made.
+    pub fn open(mailbox: &Path, record: &Path) -> Result<Self, DirError> {
+        let mailbox = SafeDir::open(mailbox)?;
+        let record = SafeDir::open(record)?;
+        for name in MAILBOX_DIRS {
+            make_missing(&mailbox, name)?;
         }
-        Ok(Self { root: Arc::new(root) })
+        make_missing(&record, EVENTS_DIR)?;
+        Ok(Self { mailbox: Arc::new(mailbox), record: Arc::new(record) })
     }
 
     /// Continues the journal, or begins it. One writer at a time.
     pub fn journal(&self) -> Result<(Writer, Recovered), OpenError> {
-        Writer::open(self.root.subdir(OsStr::new(EVENTS_DIR))?)
+        Writer::open(self.record.subdir(OsStr::new(EVENTS_DIR))?)
     }
 
     /// What the host sends. One reader at a time.
     pub fn input(&self) -> Input {
-        let folder = || Folder::new(Arc::clone(&self.root), INPUT_DIR);
+        let folder = || Folder::new(Arc::clone(&self.mailbox), INPUT_DIR);
         Input { close: folder(), inbox: Inbox::new(folder(), Unwanted::Keep, None) }
     }
 
     /// The heartbeat.
     pub fn status(&self) -> StatusWriter {
-        StatusWriter::new(Arc::clone(&self.root))
+        StatusWriter::new(Arc::clone(&self.record))
     }
 
     /// Calls `wake` when the host may have written something.
     pub fn watch(&self, wake: impl Fn() + Send + 'static) -> Result<Watch, WatchError> {
-        Watch::start(vec![self.root.path().join(INPUT_DIR)], None, wake)
+        Watch::start(vec![self.mailbox.path().join(INPUT_DIR)], Vec::new(), wake)
     }
+}
+
+fn make_missing(parent: &SafeDir, name: &str) -> Result<(), DirError> {
+    let name = OsStr::new(name);
+    if parent.exists(name)? { Ok(()) } else { parent.make_subdir(name, DIR_MODE, None).map(drop) }
 }
 
 impl Input {

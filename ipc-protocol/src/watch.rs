@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::limits::{CALM_RESCAN, POLL, RESCAN};
@@ -39,13 +39,13 @@ pub enum Mode {
     Polling(String),
 }
 
-/// The folder that the watched ones are in. It is watched for that they are made anew.
+/// A folder that watched ones are in. It is watched for that they are removed or made anew.
 #[derive(Clone, Debug)]
 pub struct Parent {
     /// Where it is.
     pub path: PathBuf,
     /// A file in it that only the other side writes: nothing to read, but a sign that its changes are announced.
-    pub sign: &'static str,
+    pub sign: Option<&'static str>,
 }
 
 /// Calls back when something may have changed; ends when dropped.
@@ -90,9 +90,15 @@ impl Shared {
         match kind {
             Kind::Noise => return,
             Kind::Hidden | Kind::News if matches!(place, Place::In | Place::Sign) => state.heard.theirs = true,
-            Kind::Removal | Kind::Hidden | Kind::News => state.heard.ours = true,
+            Kind::Removal | Kind::Loss | Kind::Hidden | Kind::News => state.heard.ours = true,
         }
-        if kind == Kind::News && matches!(place, Place::In | Place::Itself) && !state.pending {
+        let wakes = match kind {
+            Kind::News => matches!(place, Place::In | Place::Itself),
+            // A folder in the mailbox has to be made again.
+            Kind::Loss => matches!(place, Place::Itself | Place::Beside),
+            Kind::Removal | Kind::Hidden | Kind::Noise => false,
+        };
+        if wakes && !state.pending {
             state.pending = true;
             self.changed.notify_one();
         }
@@ -110,14 +116,14 @@ impl Watch {
     /// `move || notify.notify_one()`.
     pub fn start(
         folders: Vec<PathBuf>,
-        parent: Option<Parent>,
+        parents: Vec<Parent>,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Self, WatchError> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State { pending: true, heard: Heard::default(), mode: Mode::Events, stop: false }),
             changed: Condvar::new(),
         });
-        let watched = Watched::new(folders, parent, &shared);
+        let watched = Watched::new(folders, parents, &shared);
         if let Err(error) = &watched.watcher {
             shared.lock().mode = Mode::Polling(error.clone());
         }
@@ -252,13 +258,14 @@ struct Watch1 {
 }
 
 impl Watched {
-    fn new(folders: Vec<PathBuf>, parent: Option<Parent>, shared: &Arc<Shared>) -> Self {
-        let sign = parent.as_ref().map(|parent| parent.path.join(parent.sign));
-        let parent = parent.map(|parent| parent.path);
-        let watched = folders.iter().cloned().chain(parent).map(|path| Watch1 { path, seen: None }).collect();
+    fn new(folders: Vec<PathBuf>, parents: Vec<Parent>, shared: &Arc<Shared>) -> Self {
+        let signs: Vec<PathBuf> =
+            parents.iter().filter_map(|parent| parent.sign.map(|sign| parent.path.join(sign))).collect();
+        let parents = parents.into_iter().map(|parent| parent.path);
+        let watched = folders.iter().cloned().chain(parents).map(|path| Watch1 { path, seen: None }).collect();
         let shared = Arc::clone(shared);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-            Ok(event) => shared.event(kind_of(&event), Place::of(&event, &folders, sign.as_deref())),
+            Ok(event) => shared.event(kind_of(&event), Place::of(&event, &folders, &signs)),
             // Something may be lost.
             Err(_) => shared.event(Kind::News, Place::Itself),
         });
@@ -321,6 +328,8 @@ enum Kind {
     Noise,
     /// Something is gone: mostly taken by us.
     Removal,
+    /// A folder is gone, or something was moved away.
+    Loss,
     /// Something that no reader looks at: a temporary file.
     Hidden,
     /// Something to look at.
@@ -341,13 +350,13 @@ enum Place {
 }
 
 impl Place {
-    fn of(event: &Event, folders: &[PathBuf], sign: Option<&Path>) -> Self {
+    fn of(event: &Event, folders: &[PathBuf], signs: &[PathBuf]) -> Self {
         let is = |path: &Path| folders.iter().any(|folder| folder == path);
         if event.paths.is_empty() || event.paths.iter().any(|path| is(path)) {
             Self::Itself
         } else if event.paths.iter().any(|path| path.parent().is_some_and(is)) {
             Self::In
-        } else if event.paths.iter().any(|path| Some(path.as_path()) == sign) {
+        } else if event.paths.iter().any(|path| signs.contains(path)) {
             Self::Sign
         } else {
             Self::Beside
@@ -359,19 +368,22 @@ fn kind_of(event: &Event) -> Kind {
     if event.need_rescan() {
         return Kind::News;
     }
-    match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
-        EventKind::Access(_) => return Kind::Noise,
-        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => return Kind::Removal,
-        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Other => {}
-    }
     let hidden = |path: &PathBuf| {
         path.file_name().is_some_and(|name| {
             let name = name.as_encoded_bytes();
             name.starts_with(b".") || name.ends_with(b".tmp")
         })
     };
-    if !event.paths.is_empty() && event.paths.iter().all(hidden) { Kind::Hidden } else { Kind::News }
+    let hidden = !event.paths.is_empty() && event.paths.iter().all(hidden);
+    match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
+        EventKind::Access(_) => return Kind::Noise,
+        EventKind::Remove(RemoveKind::Folder) => return Kind::Loss,
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) if !hidden => return Kind::Loss,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => return Kind::Removal,
+        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Other => {}
+    }
+    if hidden { Kind::Hidden } else { Kind::News }
 }
 
 #[cfg(test)]
@@ -388,7 +400,7 @@ mod tests {
             state: Mutex::new(State { pending: false, heard: Heard::default(), mode: Mode::Events, stop: false }),
             changed: Condvar::new(),
         });
-        let mut watched = Watched::new(Vec::new(), None, &shared);
+        let mut watched = Watched::new(Vec::new(), Vec::new(), &shared);
         let path = temp.path().to_owned();
         watched.folders.push(Watch1 { seen: look(&path), path });
         let (wake, woken) = channel();

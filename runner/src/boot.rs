@@ -9,9 +9,12 @@
 
 pub(crate) mod access;
 mod accounts;
+mod git;
 mod home;
 mod identity;
+mod mounts;
 mod preflight;
+pub(crate) mod private;
 mod workspace;
 
 use std::path::PathBuf;
@@ -47,6 +50,19 @@ enum Phase {
     Skipped(&'static str),
 }
 
+impl Phase {
+    /// The phase with more to know about it.
+    fn with_notes(self, notes: impl Iterator<Item = String>) -> Self {
+        let own = match self {
+            Self::Done => None,
+            Self::Noted(note) => Some(note),
+            Self::Skipped(_) => return self,
+        };
+        let notes: Vec<String> = own.into_iter().chain(notes).collect();
+        if notes.is_empty() { Self::Done } else { Self::Noted(notes.join("; ")) }
+    }
+}
+
 /// Why the session does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
@@ -61,10 +77,21 @@ pub(crate) enum BootError {
 /// Phases 3 to 6.
 pub(crate) async fn prepare(config: &RunnerConfig, record: &mut Record) -> Result<User, BootError> {
     let (identity, layout) = (config.identity, &config.layout);
+    // Before anything else looks into a mounted folder.
+    let compared = match mounts::compare(&config.mounts, &layout.record) {
+        Ok(note) => note,
+        Err(mismatch) => {
+            record.add(mismatch.event())?;
+            tell(record, SetupStep::Workspace, Err(mismatch.sentence))?;
+            None
+        }
+    };
     tell(record, SetupStep::Identity, identity::make(identity, layout))?;
     let (user, phase) = home::make(identity, layout);
     tell(record, SetupStep::Home, phase)?;
-    tell(record, SetupStep::Workspace, workspace::check(&user, &layout.workspace))?;
+    let hidden = git::hide(&config.mounts, layout);
+    let checked = workspace::check(&user, &layout.workspace);
+    tell(record, SetupStep::Workspace, checked.map(|phase| phase.with_notes(compared.into_iter().chain(hidden))))?;
     let answers = match &config.preflight_url {
         None => Ok(Phase::Skipped("no credential proxy is configured")),
         Some(url) => preflight::check(url).await,

@@ -6,7 +6,8 @@
 //!                   └ refused ┴─ never whole ──────► drop
 //! ```
 //! A file goes only after its fate is in the journal, so a runner that dies in between sees it again; what an earlier
-//! runner has accepted is known from the journal and removed without a word.
+//! runner has accepted is known from the journal and removed without a word. A file that somebody has removed is written again
+//! by the supervisor: what is held here already, or has been answered, is not taken a second time.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
@@ -21,9 +22,9 @@ use ipc_protocol::runner::{Input, InputScan};
 
 use crate::record::{Record, RecordError};
 
-/// Accepted ids that are remembered; when it is full the oldest are forgotten. The host's own ids hold the time, so
+/// Answered ids that are remembered; when it is full the oldest are forgotten. The host's own ids hold the time, so
 /// that a repetition comes soon or never.
-const MAX_ACCEPTED: usize = 4096;
+const MAX_ANSWERED: usize = 4096;
 
 /// An input that waits for its fate.
 #[derive(Debug)]
@@ -40,7 +41,9 @@ pub(crate) struct Inputs {
     joiner: Joiner,
     queue: VecDeque<Pending>,
     queued_bytes: usize,
-    accepted: HashSet<MessageId>,
+    /// Files of inputs that wait, whole or in parts.
+    held: HashSet<OsString>,
+    answered: HashSet<MessageId>,
     order: VecDeque<MessageId>,
     close_seen: bool,
     /// Everything from before `_close` has been seen.
@@ -55,7 +58,8 @@ impl Inputs {
             joiner: Joiner::default(),
             queue: VecDeque::new(),
             queued_bytes: 0,
-            accepted: HashSet::new(),
+            held: HashSet::new(),
+            answered: HashSet::new(),
             order: VecDeque::new(),
             close_seen: false,
             drained: false,
@@ -80,8 +84,11 @@ impl Inputs {
             self.remove(&refused.name, record)?;
         }
         for item in scan.items {
-            if self.accepted.contains(&item.id) {
+            if self.answered.contains(&item.id) {
                 self.remove(&item.name, record)?;
+                continue;
+            }
+            if !self.held.insert(item.name.clone()) {
                 continue;
             }
             match self.joiner.push(item) {
@@ -138,6 +145,7 @@ impl Inputs {
     /// The agent cannot take it.
     pub(crate) fn drop(&mut self, pending: Pending, reason: &str, record: &mut Record) -> Result<(), RecordError> {
         record.add(EventKind::InputDropped { id: pending.id.to_string(), reason: reason.to_owned() })?;
+        self.remember(pending.id);
         self.remove_all(&pending.files, record)
     }
 
@@ -169,7 +177,8 @@ impl Inputs {
     fn never_whole(&mut self, dropped: Dropped, record: &mut Record) -> Result<(), RecordError> {
         let Dropped { id, reason, files } = dropped;
         if let Some(reason) = reason {
-            record.add(EventKind::InputDropped { id: id.into(), reason: reason.to_owned() })?;
+            record.add(EventKind::InputDropped { id: id.to_string(), reason: reason.to_owned() })?;
+            self.remember(id);
         }
         self.remove_all(&files, record)
     }
@@ -179,6 +188,7 @@ impl Inputs {
     }
 
     fn remove(&mut self, file: &OsString, record: &mut Record) -> Result<(), RecordError> {
+        self.held.remove(file);
         match self.folder.remove(file) {
             Some(warning) => record.warn(warning.code(), warning.to_string()),
             None => Ok(()),
@@ -186,13 +196,13 @@ impl Inputs {
     }
 
     fn remember(&mut self, id: MessageId) {
-        if self.accepted.insert(id.clone()) {
+        if self.answered.insert(id.clone()) {
             self.order.push_back(id);
         }
-        if self.order.len() > MAX_ACCEPTED
+        if self.order.len() > MAX_ANSWERED
             && let Some(oldest) = self.order.pop_front()
         {
-            self.accepted.remove(&oldest);
+            self.answered.remove(&oldest);
         }
     }
 }

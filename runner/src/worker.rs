@@ -31,7 +31,7 @@ const NO_AGENT: &str = "the session ended before the agent was started";
 enum WorkerError {
     #[error("{CONFIG_ENV} is no configuration of this runner: {0}")]
     Config(String),
-    #[error("cannot use the IPC directory: {0}")]
+    #[error("cannot use the mailbox or the record of the session: {0}")]
     Ipc(String),
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -65,7 +65,8 @@ fn run() -> Result<RunnerExit, WorkerError> {
     let config = read_config();
     let standard = Layout::default();
     let layout = config.as_ref().map_or(&standard, |config| &config.layout);
-    let ipc = RunnerIpc::open(Path::new(&layout.ipc)).map_err(|error| WorkerError::Ipc(chain(&error)));
+    let ipc = RunnerIpc::open(Path::new(&layout.ipc), Path::new(&layout.record));
+    let ipc = ipc.map_err(|error| WorkerError::Ipc(chain(&error)));
     let ipc = match (&config, ipc) {
         // Nobody to tell but the log.
         (Err(error), Err(_)) => return Err(WorkerError::Config(error.clone())),
@@ -85,7 +86,9 @@ fn run() -> Result<RunnerExit, WorkerError> {
     record.add(step_event(SetupStep::Config, StepState::Done, None))?;
     let torn = (recovered.torn_bytes > 0)
         .then(|| format!("{} bytes of an earlier runner's last line were lost", recovered.torn_bytes));
-    record.add(step_event(SetupStep::Ipc, StepState::Done, torn))?;
+    let open = boot::private::close(&config.layout);
+    let notes: Vec<String> = torn.into_iter().chain(open).collect();
+    record.add(step_event(SetupStep::Ipc, StepState::Done, (!notes.is_empty()).then(|| notes.join("; "))))?;
     let heartbeat =
         record.start_heartbeat(ipc.status()).map_err(|error| WorkerError::System("start the heartbeat", error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -150,13 +153,16 @@ async fn session(
 
 fn read_config() -> Result<RunnerConfig, String> {
     let text = std::env::var(CONFIG_ENV).map_err(|error| error.to_string())?;
-    let config: RunnerConfig = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let mut config: RunnerConfig = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     if !(OLDEST_SUPPORTED_VERSION..=PROTOCOL_VERSION).contains(&config.version) {
         return Err(format!(
             "it speaks generation {} of the protocol, this runner {OLDEST_SUPPORTED_VERSION} to {PROTOCOL_VERSION}: \
              build the image anew with this aigo",
             config.version
         ));
+    }
+    if config.version == 1 && config.layout == Layout::default() {
+        config.layout = Layout::of_generation_1();
     }
     Ok(config)
 }

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ipc_protocol::host::HostDirs;
+
 /// The rights of a file's group and of everybody (chmod(2)).
 pub(crate) const OTHERS: u32 = 0o077;
 
@@ -159,14 +161,14 @@ impl SessionDir {
         &self.root
     }
 
-    /// Mounted into the container as `/workspace/ipc`.
-    pub fn ipc(&self) -> PathBuf {
-        self.root.join("ipc")
+    /// The folders by which the supervisor and the container talk.
+    pub fn ipc(&self) -> HostDirs {
+        HostDirs::below(&self.root)
     }
 
-    /// Refused files of the container's; the container cannot see it.
-    pub fn dead_letters(&self) -> PathBuf {
-        self.root.join("dead-letters")
+    /// Holds the mount points of additional mounts; mounted at `/workspace/extra`.
+    pub fn extra(&self) -> PathBuf {
+        self.root.join("extra")
     }
 
     /// How the user's folder was before the agent.

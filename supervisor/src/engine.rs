@@ -117,6 +117,10 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// wire comes and goes with containers. Then listen after [`Engine::start`].
     fn listens_late(&self) -> bool;
 
+    /// Whether a mount in a mounted folder costs nothing and cannot be removed in the container (rmdir(2), `EBUSY`): one by the
+    /// same kernel. In a virtual machine each mount is a device.
+    fn nests_mounts(&self) -> bool;
+
     /// Removes a network by name or id. Idempotent.
     ///
     /// # Errors

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipc_protocol::PROTOCOL_VERSION;
-use ipc_protocol::config::{AgentSpec, CONFIG_ENV, Identity, Layout, RunnerConfig};
-use ipc_protocol::paths::{CONTAINER_EXTRA_DIR, CONTAINER_IPC_DIR, CONTAINER_WORKSPACE};
+use ipc_protocol::config::{AgentSpec, CONFIG_ENV, Identity, Layout, MountedFolder, RunnerConfig};
+use ipc_protocol::paths::{
+    CONTAINER_EXTRA_DIR, CONTAINER_IPC_DIR, CONTAINER_RECORD_DIR, CONTAINER_WORKSPACE, EXTRA_DIR_ENV, IPC_DIR_ENV,
+    MAILBOX_DIRS, OUTER_EXTRA_DIR, WORKSPACE_IPC_DIR,
+};
 
 use crate::agents::Placement;
 use crate::dirs::SessionDir;
@@ -14,9 +17,10 @@ use crate::engine;
 use crate::engine::{ContainerSpec, Labels, Mount, Network, NetworkAttachment, NetworkSpec};
 use crate::policy::{Facts, Permit};
 use crate::proxy::{HEALTH_PATH, PLACEHOLDER};
-use crate::request::{AgentRequest, RunAs};
+use crate::request::{AgentRequest, EXTRA, IPC, RunAs};
 use crate::session::SessionId;
 use crate::session::machine::Rules;
+use crate::workspace::facts::FolderId;
 
 /// Marks everything of ours on the engine.
 pub const LABEL_INSTANCE: &str = "aigo.instance";
@@ -39,8 +43,31 @@ pub struct LaunchPlan {
     permit: Permit,
     id: SessionId,
     labels: Labels,
-    ipc_dir: PathBuf,
+    folder: SessionDir,
     placement: Option<Placement>,
+}
+
+/// What is known about the mounts when the container is about to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountFacts {
+    /// The mount points that exist in the workspace, relative to it; see [`LaunchPlan::mount_points`].
+    pub in_workspace: Vec<PathBuf>,
+    /// The record, whose numbers nobody but aigo can change: they show if the container sees the host's numbers.
+    pub record: FolderId,
+    /// The mailbox.
+    pub mailbox: FolderId,
+    /// The holder of mount points for additional mounts.
+    pub extra: FolderId,
+    /// The engine lets a folder be mounted in a mounted folder: the mailbox's folders are then mount points themselves, which
+    /// the container cannot remove.
+    pub nested: bool,
+}
+
+/// One mount, and which folder it has to be.
+#[derive(Clone, Debug)]
+struct Binding {
+    mount: Mount,
+    id: Option<FolderId>,
 }
 
 impl LaunchPlan {
@@ -50,7 +77,7 @@ impl LaunchPlan {
             (LABEL_INSTANCE.to_owned(), instance.to_owned()),
             (LABEL_SESSION.to_owned(), id.to_string()),
         ]);
-        Self { permit, id, labels, ipc_dir: folder.ipc(), placement: None }
+        Self { permit, id, labels, folder: folder.clone(), placement: None }
     }
 
     /// The same where its agent's limits put it.
@@ -90,9 +117,9 @@ impl LaunchPlan {
         }
     }
 
-    /// Mount points that have to exist in the workspace, relative to it.
+    /// Mount points that are wanted in the workspace, relative to it. The session works without them, too.
     pub fn mount_points(&self) -> Vec<PathBuf> {
-        self.permit.request().mount_points()
+        self.permit.request().mount_points(&self.permit.facts().workspace)
     }
 
     /// The session's network: a way out by NAT, nobody else on it.
@@ -101,12 +128,13 @@ impl LaunchPlan {
     }
 
     /// The container on that network.
-    pub fn container(&self, network: &Network) -> ContainerSpec {
+    pub fn container(&self, network: &Network, facts: &MountFacts) -> ContainerSpec {
         let request = self.permit.request();
         let mut spec = ContainerSpec::new(format!("aigo-{}", self.id), &request.image);
         spec.labels = self.labels.clone();
-        spec.env = self.environment();
-        spec.mounts = self.mounts();
+        let bindings = self.bindings(facts);
+        spec.env = self.environment(facts, &bindings);
+        spec.mounts = bindings.into_iter().map(|binding| binding.mount).collect();
         spec.network = NetworkAttachment::Network { network: network.name.clone(), address: None };
         spec.extra_hosts = BTreeMap::from([(GATEWAY_NAME.to_owned(), IpAddr::V4(network.gateway))]);
         spec.limits = engine::Limits {
@@ -130,27 +158,51 @@ impl LaunchPlan {
         spec
     }
 
-    fn mounts(&self) -> Vec<Mount> {
-        let request = self.permit.request();
-        let facts = self.permit.facts();
-        let workspace = Mount::bind(&facts.workspace.canonical, CONTAINER_WORKSPACE, request.workspace_read_only);
-        let ipc = Mount::bind(&self.ipc_dir, CONTAINER_IPC_DIR, false);
-        // The canonical path that was judged is the one that is mounted.
-        let extra = request.mounts.iter().zip(&facts.mounts).map(|(mount, folder)| {
-            Mount::bind(&folder.canonical, format!("{CONTAINER_EXTRA_DIR}/{}", mount.name), mount.read_only)
-        });
-        [workspace, ipc].into_iter().chain(extra).collect()
+    fn bindings(&self, facts: &MountFacts) -> Vec<Binding> {
+        let (request, folders) = (self.permit.request(), self.permit.facts());
+        let dirs = self.folder.ipc();
+        let bind = |source: &Path, target: &str, read_only: bool, id: Option<FolderId>| Binding {
+            mount: Mount::bind(source, target, read_only),
+            id,
+        };
+        let workspace = &folders.workspace;
+        let mut bindings = vec![
+            bind(&workspace.canonical, CONTAINER_WORKSPACE, request.workspace_read_only, Some(workspace.id)),
+            bind(&dirs.record, CONTAINER_RECORD_DIR, false, Some(facts.record)),
+            bind(&dirs.mailbox, CONTAINER_IPC_DIR, false, Some(facts.mailbox)),
+        ];
+        if facts.nested {
+            // What is a mount point cannot be removed (rmdir(2)), wherever it is seen.
+            let inner =
+                |name: &&str| bind(&dirs.mailbox.join(name), &format!("{CONTAINER_IPC_DIR}/{name}"), false, None);
+            bindings.extend(MAILBOX_DIRS.iter().map(inner));
+        }
+        if facts.has(IPC) {
+            bindings.push(bind(&dirs.mailbox, WORKSPACE_IPC_DIR, false, Some(facts.mailbox)));
+        }
+        if facts.has(EXTRA) {
+            bindings.push(bind(&self.folder.extra(), CONTAINER_EXTRA_DIR, true, Some(facts.extra)));
+        }
+        let place = facts.extra_place();
+        bindings.extend(request.mounts.iter().zip(&folders.mounts).map(|(mount, folder)| {
+            bind(&folder.canonical, &format!("{place}/{}", mount.name), mount.read_only, Some(folder.id))
+        }));
+        bindings
     }
 
-    fn environment(&self) -> BTreeMap<String, String> {
+    fn environment(&self, facts: &MountFacts, bindings: &[Binding]) -> BTreeMap<String, String> {
         let request = self.permit.request();
         let mut env = request.env.clone();
+        env.insert(IPC_DIR_ENV.into(), CONTAINER_IPC_DIR.into());
+        if !request.mounts.is_empty() {
+            env.insert(EXTRA_DIR_ENV.into(), facts.extra_place().into());
+        }
         if self.permit.facts().model {
             env.insert("ANTHROPIC_API_KEY".into(), PLACEHOLDER.into());
             env.insert("ANTHROPIC_BASE_URL".into(), self.proxy_url());
         }
         // Plain data without maps with odd keys: encoding it cannot fail.
-        let config = serde_json::to_string(&self.runner_config()).unwrap_or_default();
+        let config = serde_json::to_string(&self.runner_config(bindings)).unwrap_or_default();
         env.insert(CONFIG_ENV.into(), config);
         env
     }
@@ -159,7 +211,10 @@ impl LaunchPlan {
         format!("http://{GATEWAY_NAME}:{}", self.permit.request().proxy_port)
     }
 
-    fn runner_config(&self) -> RunnerConfig {
+    fn runner_config(&self, bindings: &[Binding]) -> RunnerConfig {
+        let mounted = |Binding { mount, id }: &Binding| {
+            id.map(|FolderId { device, inode }| MountedFolder { target: mount.target.clone(), device, inode })
+        };
         let request = self.permit.request();
         let agent = match &request.agent {
             AgentRequest::Claude(claude) => AgentSpec::Claude {
@@ -180,8 +235,19 @@ impl LaunchPlan {
             preflight_url: self.permit.facts().model.then(|| format!("{}{HEALTH_PATH}", self.proxy_url())),
             term_grace_ms: u64::try_from(request.graces.term.as_millis()).unwrap_or(u64::MAX),
             agent,
+            mounts: bindings.iter().filter_map(mounted).collect(),
             layout: Layout::default(),
         }
+    }
+}
+
+impl MountFacts {
+    fn has(&self, point: &str) -> bool {
+        self.in_workspace.iter().any(|there| there == Path::new(point))
+    }
+
+    fn extra_place(&self) -> &'static str {
+        if self.has(EXTRA) { CONTAINER_EXTRA_DIR } else { OUTER_EXTRA_DIR }
     }
 }
 
@@ -215,6 +281,16 @@ mod tests {
         LaunchPlan::new(permit, id, "instance", &folder)
     }
 
+    fn mount_facts(points: &[&str]) -> MountFacts {
+        let id = |inode| FolderId { device: 9, inode };
+        let in_workspace = points.iter().map(PathBuf::from).collect();
+        MountFacts { in_workspace, record: id(1), mailbox: id(2), extra: id(3), nested: true }
+    }
+
+    fn spec(plan: &LaunchPlan) -> ContainerSpec {
+        plan.container(&network(), &mount_facts(&["ipc", "extra"]))
+    }
+
     fn network() -> Network {
         Network {
             id: engine::NetworkId("n".into()),
@@ -228,9 +304,9 @@ mod tests {
 
     #[test]
     fn the_environment_holds_what_the_plan_names_and_no_key() {
-        let spec = plan().container(&network());
+        let spec = spec(&plan());
         let names: Vec<&str> = spec.env.keys().map(String::as_str).collect();
-        assert_eq!(names, [CONFIG_ENV, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "LANG"]);
+        assert_eq!(names, [EXTRA_DIR_ENV, IPC_DIR_ENV, CONFIG_ENV, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "LANG"]);
         assert_eq!(spec.env["ANTHROPIC_API_KEY"], PLACEHOLDER);
         assert_eq!(spec.env["ANTHROPIC_BASE_URL"], "http://host-gateway:3001");
         let config: RunnerConfig = serde_json::from_str(&spec.env[CONFIG_ENV]).unwrap();
@@ -261,20 +337,56 @@ mod tests {
 
     #[test]
     fn every_limit_is_set_and_no_privilege() {
-        let spec = plan().container(&network());
+        let spec = spec(&plan());
         assert!(spec.limits.memory.is_some() && spec.limits.pids.is_some() && spec.limits.nano_cpus.is_some());
         assert!(!spec.security.privileged && spec.security.devices.is_empty());
         assert!(!spec.cap_add.iter().any(|cap| ["NET_RAW", "SYS_ADMIN", "NET_ADMIN"].contains(&cap.as_str())));
         assert_eq!(spec.extra_hosts[GATEWAY_NAME], IpAddr::from([10, 9, 0, 1]));
     }
 
+    fn targets(spec: &ContainerSpec) -> Vec<(&str, bool)> {
+        spec.mounts.iter().map(|mount| (mount.target.as_str(), mount.read_only)).collect()
+    }
+
     #[test]
-    fn what_was_judged_is_what_is_mounted() {
+    fn what_was_judged_is_what_is_mounted_and_told_to_the_runner() {
         let plan = plan();
-        let targets: Vec<(String, bool)> =
-            plan.container(&network()).mounts.into_iter().map(|m| (m.target, m.read_only)).collect();
-        let expected = [("/workspace", false), ("/workspace/ipc", false), ("/workspace/extra/data", true)];
-        assert_eq!(targets, expected.map(|(target, ro)| (target.to_owned(), ro)));
-        assert_eq!(plan.mount_points(), ["ipc", "extra/data"].map(PathBuf::from));
+        let spec = spec(&plan);
+        let expected = [
+            ("/workspace", false),
+            ("/run/aigo/private/record", false),
+            ("/run/aigo/ipc", false),
+            ("/run/aigo/ipc/input", false),
+            ("/run/aigo/ipc/messages", false),
+            ("/run/aigo/ipc/tasks", false),
+            ("/run/aigo/ipc/replies", false),
+            ("/workspace/ipc", false),
+            ("/workspace/extra", true),
+            ("/workspace/extra/data", true),
+        ];
+        assert_eq!(targets(&spec), expected);
+        assert_eq!(plan.mount_points(), ["ipc", "extra"].map(PathBuf::from));
+        let config: RunnerConfig = serde_json::from_str(&spec.env[CONFIG_ENV]).unwrap();
+        let compared: Vec<&str> = config.mounts.iter().map(|mount| mount.target.as_str()).collect();
+        let nested = |target: &&str| !target.starts_with("/run/aigo/ipc/");
+        assert_eq!(compared, expected.map(|(target, _)| target).into_iter().filter(nested).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_the_workspace_has_itself_is_not_covered() {
+        let mut facts = mount_facts(&[]);
+        facts.nested = false;
+        let spec = plan().container(&network(), &facts);
+        let expected = [
+            ("/workspace", false),
+            ("/run/aigo/private/record", false),
+            ("/run/aigo/ipc", false),
+            ("/run/aigo/extra/data", true),
+        ];
+        assert_eq!(targets(&spec), expected);
+        assert_eq!(
+            (spec.env[IPC_DIR_ENV].as_str(), spec.env[EXTRA_DIR_ENV].as_str()),
+            ("/run/aigo/ipc", "/run/aigo/extra")
+        );
     }
 }

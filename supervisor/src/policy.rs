@@ -85,7 +85,7 @@ impl Denied {
 /// Judges a request.
 pub fn judge(request: SessionRequest, facts: Facts) -> Result<Permit, Denied> {
     let mut denied = Denied { reasons: Vec::new() };
-    workspace(&request, &facts, &mut denied);
+    workspace(&facts, &mut denied);
     mounts(&request, &facts, &mut denied);
     limits(&request, &mut denied);
     if let Err(error) = image_name::check(&request.image) {
@@ -106,7 +106,7 @@ pub fn judge(request: SessionRequest, facts: Facts) -> Result<Permit, Denied> {
     if denied.reasons.is_empty() { Ok(Permit { request, facts }) } else { Err(denied) }
 }
 
-fn workspace(request: &SessionRequest, facts: &Facts, denied: &mut Denied) {
+fn workspace(facts: &Facts, denied: &mut Denied) {
     let folder = &facts.workspace;
     let shown = folder.canonical.display();
     if let Err(error) = path::check(&folder.canonical, &facts.own_folders) {
@@ -119,28 +119,6 @@ fn workspace(request: &SessionRequest, facts: &Facts, denied: &mut Denied) {
             Field::Workspace,
             format!("workspace {shown} cannot be read; run aigo as its owner, or change its mode"),
         );
-    } else if !folder.writable {
-        denied.of(Field::Workspace, format!(
-            "workspace {shown} cannot be written to: its mount points have to be made in it; run aigo as its owner, or \
-             copy it to a folder of your own"
-        ));
-    }
-    if folder.has_ipc && !request.cover_ipc {
-        denied.of(Field::Workspace, format!(
-            "workspace {shown} has a folder `ipc` of its own, which the session's would cover; rename it, or let it be \
-             covered while the session lasts with --cover-ipc (in the API `coverIpc`)"
-        ));
-    }
-    if folder.has_extra && !request.mounts.is_empty() && !request.cover_ipc {
-        // Single names under `extra` are covered, never the whole folder; say so only where one would be.
-        for mount in &request.mounts {
-            if folder.canonical.join("extra").join(&mount.name).exists() {
-                denied.of(Field::Workspace, format!(
-                    "workspace {shown} has `extra/{}` of its own, which a mount would cover; give the mount another name",
-                    mount.name
-                ));
-            }
-        }
     }
 }
 

@@ -11,7 +11,12 @@ use ipc_protocol::config::CommandOutput;
 use crate::agents::AgentName;
 use crate::session::machine::{Ends, Graces, Rules};
 use crate::units::MilliCpus;
+use crate::workspace::facts::FolderFacts;
 
+/// The mailbox's mount point in the workspace.
+pub const IPC: &str = "ipc";
+/// The mount point in the workspace for additional mounts.
+pub const EXTRA: &str = "extra";
 /// The image that is used if none is named.
 pub const DEFAULT_IMAGE: &str = "aigo-agent-runner:latest";
 /// Default memory of a container: Claude Code needs about 300 MiB, builds and tests of real projects a few GiB.
@@ -34,8 +39,6 @@ pub struct SessionRequest {
     pub workspace: PathBuf,
     /// The agent may only read it.
     pub workspace_read_only: bool,
-    /// A folder `ipc` of the user's own may be covered while the session lasts.
-    pub cover_ipc: bool,
     /// More folders, under `/workspace/extra`.
     pub mounts: Vec<MountRequest>,
     /// The image.
@@ -75,10 +78,11 @@ impl SessionRequest {
         Rules { timeout: self.timeout, idle_timeout: self.idle_timeout, graces: self.graces, ends, can_save }
     }
 
-    /// Mount points that have to exist in the workspace, relative to it.
-    pub fn mount_points(&self) -> Vec<PathBuf> {
-        let extra = self.mounts.iter().map(|mount| PathBuf::from("extra").join(&mount.name));
-        std::iter::once(PathBuf::from("ipc")).chain(extra).collect()
+    /// Mount points that are wanted in the workspace `folder`, relative to it: nothing of the user's own is hidden.
+    pub fn mount_points(&self, folder: &FolderFacts) -> Vec<PathBuf> {
+        let ipc = (!folder.has_ipc).then_some(IPC);
+        let extra = (!self.mounts.is_empty() && !folder.has_extra).then_some(EXTRA);
+        ipc.into_iter().chain(extra).map(PathBuf::from).collect()
     }
 }
 

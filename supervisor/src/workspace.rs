@@ -4,3 +4,4 @@
 pub mod changes;
 pub mod facts;
 pub mod mountpoints;
+pub mod stray;

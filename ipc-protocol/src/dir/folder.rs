@@ -84,16 +84,24 @@ impl Folder {
     pub fn ensure(&mut self, mode: u32, owner: Option<super::Owner>) -> Result<&SafeDir, DirError> {
         match self.refresh() {
             FolderState::Current | FolderState::Replaced => {}
-            FolderState::Lost(error) => {
-                let name = OsStr::new(self.name);
-                if matches!(error, DirError::NotAFolder { .. }) {
-                    self.parent.set_aside(name)?;
-                }
-                self.dir = Some(self.parent.make_subdir(name, mode, owner)?);
-            }
+            FolderState::Lost(_) => self.renew(mode, owner)?,
         }
         self.dir
             .as_ref()
             .ok_or_else(|| self.parent.error("find the folder", OsStr::new(self.name), nix::errno::Errno::ENOENT))
+    }
+
+    /// Makes a folder that is lost anew. What is at its name, and is no folder or cannot be opened, is moved aside.
+    pub fn renew(&mut self, mode: u32, owner: Option<super::Owner>) -> Result<(), DirError> {
+        let name = OsStr::new(self.name);
+        let made = match self.parent.make_subdir(name, mode, owner) {
+            Err(_) if self.parent.exists(name)? => {
+                self.parent.set_aside(name)?;
+                self.parent.make_subdir(name, mode, owner)
+            }
+            made => made,
+        };
+        self.dir = Some(made?);
+        Ok(())
     }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::{DirError, FileId, SafeDir, component};
 
@@ -205,21 +205,33 @@ impl SafeDir {
         Ok(Some((File::from(fd), stat)))
     }
 
-    /// Opens the regular file `name` to append to it, made if there is none, with mode 0644 whatever the umask (the two
-    /// sides may have different uids).
+    /// Opens the regular file `name` to append to it. A file that is not there is made with mode 0644 whatever the umask,
+    /// since the two sides may have different uids, and gets its name when it has its mode: a reader that is told of the name
+    /// at once can open it.
     pub(crate) fn append_to(&self, name: &OsStr) -> Result<File, Refused> {
+        if let Some(file) = self.open_to_append(name)? {
+            return Ok(file);
+        }
+        self.make_empty(name).map_err(|error| match error.errno() {
+            Some(errno) => unreadable(errno),
+            None => Refused::Name,
+        })?;
+        self.open_to_append(name)?.ok_or_else(|| unreadable(Errno::ENOENT))
+    }
+
+    fn open_to_append(&self, name: &OsStr) -> Result<Option<File>, Refused> {
         // O_NONBLOCK: a planted FIFO without a reader answers ENXIO instead of hanging us.
-        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        let fd = match self.open_at(name, flags, Mode::from_bits_truncate(0o600)) {
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let fd = match self.open_at(name, flags, Mode::empty()) {
             Ok(Ok(fd)) => fd,
+            Ok(Err(Errno::ENOENT)) => return Ok(None),
             Ok(Err(Errno::ENXIO)) => return Err(Refused::Kind(FileKind::Fifo)),
             Ok(Err(Errno::EISDIR)) => return Err(Refused::Kind(FileKind::Directory)),
             Ok(Err(errno)) => return Err(open_refusal(errno)),
             Err(_) => return Err(Refused::Name),
         };
         check_regular(&fd)?;
-        fchmod(&fd, Mode::from_bits_truncate(0o644)).map_err(unreadable)?;
-        Ok(File::from(fd))
+        Ok(Some(File::from(fd)))
     }
 
     /// The outer error is a bad name, the inner one the system's.

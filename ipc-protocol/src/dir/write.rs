@@ -70,6 +70,21 @@ impl SafeDir {
         moved
     }
 
+    /// Makes an empty file with mode 0644 at `name`, where nothing is.
+    pub(super) fn make_empty(&self, name: &OsStr) -> Result<(), DirError> {
+        component(name)?;
+        let (temporary, file) = self.temporary(name)?;
+        let made = match fchmod(&file, Mode::from_bits_truncate(0o644)) {
+            Ok(()) => self.rename(&temporary, self, name),
+            Err(errno) => Err(self.error("change the mode of", name, errno)),
+        };
+        if made.is_err() {
+            // Best effort: the first error is the one that matters, and readers ignore temporary names.
+            let _ = self.remove(&temporary);
+        }
+        made
+    }
+
     fn temporary(&self, name: &OsStr) -> Result<(std::ffi::OsString, File), DirError> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         for _ in 0..TRIES {

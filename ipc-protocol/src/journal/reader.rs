@@ -118,6 +118,25 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the system, and not the content, is what failed: rights that are just being given, a disk that answers late, an
+    /// older runner that widens the mode of a file after it has made that.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Dir(error) => error.errno().is_some(),
+            Self::Refused { refused: Refused::Unreadable { .. }, .. } | Self::Read { .. } => true,
+            Self::FolderReplaced
+            | Self::Refused { .. }
+            | Self::Missing(_)
+            | Self::Replaced(_)
+            | Self::Truncated { .. }
+            | Self::Unfinished(_)
+            | Self::LineTooLong(_)
+            | Self::Line { .. }
+            | Self::Sequence { .. }
+            | Self::Closed => false,
+        }
+    }
+
     fn is_transient(&self) -> bool {
         match self {
             Self::Dir(error) => error.is_transient(),
@@ -135,6 +154,10 @@ impl Fault {
         }
     }
 }
+
+/// How long a fault that may pass is waited for, and the pause between two looks meanwhile.
+const FAULT_GRACE: Duration = Duration::from_secs(2);
+const FAULT_PAUSE: Duration = Duration::from_millis(20);
 
 /// An incomplete line longer than this is not read again at once: a writer that lets it grow byte by byte would make us
 /// read all of it each time.
@@ -154,6 +177,8 @@ pub struct Reader {
     open: Option<Open>,
     not_before: Option<Instant>,
     pruned_below: Segment,
+    /// Since when every read has failed.
+    failing_since: Option<Instant>,
     closed: bool,
 }
 
@@ -174,6 +199,7 @@ impl Reader {
             open: None,
             not_before: None,
             pruned_below: Segment::FIRST,
+            failing_since: None,
             closed: false,
         }
     }
@@ -199,9 +225,13 @@ impl Reader {
             return batch;
         }
         match self.fill(now, &mut batch) {
-            Ok(again_in) => batch.again_in = again_in,
+            Ok(again_in) => {
+                self.failing_since = None;
+                batch.again_in = again_in;
+            }
             // Nobody's fault but ours: everything stays as it was.
             Err(fault) if fault.is_transient() => batch.again_in = Some(RESCAN),
+            Err(fault) if fault.may_pass() && self.waits_for(now) => batch.again_in = Some(FAULT_PAUSE),
             Err(fault) => {
                 self.closed = true;
                 self.open = None;
@@ -210,6 +240,11 @@ impl Reader {
         }
         batch.cursor = self.cursor;
         batch
+    }
+
+    /// Whether a fault that may pass is young enough to be waited for.
+    fn waits_for(&mut self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.failing_since.get_or_insert(now)) < FAULT_GRACE
     }
 
     fn fill(&mut self, now: Instant, batch: &mut Batch) -> Result<Option<Duration>, Fault> {

@@ -1,15 +1,25 @@
 //! Writing to a mailbox: the host's way into `input/`.
+//!
+//! ```text
+//!  send ──► copy in `sent` ──► input/<name>.json ──► the runner ──► `input_accepted`, `input_dropped` ──► settle
+//!                │                    │ removed by somebody else                              copy is removed
+//!                └── repair ──────────┘ written again
+//! ```
+//! The container can remove anything in `input/`, so a copy is kept where it cannot reach until the runner has answered. The
+//! runner drops what it has accepted already, so a file that is written once too often does no harm.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::dead_letter::unix_ms;
 use super::parts::{TooLong, split};
-use crate::dir::{DirError, Durability, Folder, FolderState, Owner, random_u64};
+use crate::dir::{DirError, Durability, Folder, FolderState, Owner, SafeDir, random_u64};
 use crate::host::DIR_MODE;
 use crate::id::MessageId;
 use crate::input::{Input, InputFile};
-use crate::limits::{MAX_LISTED_NAMES, MAX_PENDING_INPUTS};
+use crate::limits::{MAX_LISTED_NAMES, MAX_MESSAGE_BYTES, MAX_PENDING_INPUTS};
 use crate::name::{FileName, Namer};
 use crate::paths::CLOSE_FILE;
 
@@ -46,31 +56,39 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Outbox {
     folder: Folder,
+    sent: Arc<SafeDir>,
     owner: Option<Owner>,
     namer: Namer,
     closed: bool,
+    /// Files that the runner has not answered yet.
+    unsettled: BTreeMap<FileName, MessageId>,
 }
 
 impl Outbox {
-    /// Writes to `folder`. Goes on after what is there already, so that a restarted host keeps the order even if the
-    /// clock stepped back.
-    pub fn open(mut folder: Folder, owner: Option<Owner>) -> Result<Self, DirError> {
+    /// Writes to `folder`, and keeps copies in `sent`. Goes on after what is there already, so that a restarted host keeps
+    /// the order even if the clock stepped back.
+    pub fn open(mut folder: Folder, sent: Arc<SafeDir>, owner: Option<Owner>) -> Result<Self, DirError> {
         let mut namer = Namer::new(random_u64());
-        let mut closed = false;
+        let mut closed = sent.exists(OsStr::new(CLOSE_FILE))?;
+        let mut unsettled = BTreeMap::new();
+        for name in file_names(&sent)? {
+            namer.continue_after(&name);
+            // A copy is written whole or not at all, and only we write there.
+            let Ok(Some(copy)) = sent.read(OsStr::new(&name.to_string()), MAX_MESSAGE_BYTES) else { continue };
+            let file: Result<InputFile, _> = serde_json::from_slice(&copy.bytes);
+            if let Some(id) = file.ok().and_then(|file| file.id) {
+                unsettled.insert(name, id);
+            }
+        }
         match folder.refresh() {
             FolderState::Current | FolderState::Replaced => {
                 let dir = folder.ensure(DIR_MODE, owner)?;
-                closed = dir.exists(OsStr::new(CLOSE_FILE))?;
-                dir.each(MAX_LISTED_NAMES, |name, _| {
-                    if let Some(name) = name.to_str().and_then(|name| name.parse::<FileName>().ok()) {
-                        namer.continue_after(&name);
-                    }
-                    ControlFlow::Continue(())
-                })?;
+                closed |= dir.exists(OsStr::new(CLOSE_FILE))?;
+                file_names(dir)?.iter().for_each(|name| namer.continue_after(name));
             }
             FolderState::Lost(_) => {}
         }
-        Ok(Self { folder, owner, namer, closed })
+        Ok(Self { folder, sent, owner, namer, closed, unsettled })
     }
 
     /// Puts an input in the mailbox; a long text in several files. Without an id it gets one.
@@ -86,38 +104,91 @@ impl Outbox {
         };
         let dir = self.folder.ensure(DIR_MODE, self.owner)?;
         let (waiting, _) = dir.names(MAX_PENDING_INPUTS)?;
-        if waiting.len() >= MAX_PENDING_INPUTS {
-            return Err(SendError::Backlog(waiting.len()));
+        let waiting = waiting.len().max(self.unsettled.len());
+        if waiting >= MAX_PENDING_INPUTS {
+            return Err(SendError::Backlog(waiting));
         }
         let mut id = id;
-        let mut files: Vec<String> = Vec::new();
+        let mut files: Vec<FileName> = Vec::new();
         for input in inputs {
             let name = self.namer.next(unix_ms());
             let file = InputFile { id: id.get_or_insert_with(|| name.id()).clone().into(), input };
+            // The copy outlives us, and need not outlive the machine: neither does the container.
             let written = serde_json::to_vec(&file).map_err(SendError::from).and_then(|bytes| {
                 let name = name.to_string();
-                dir.replace(OsStr::new(&name), &bytes, Durability::Synced, self.owner)?;
-                Ok(name)
+                self.sent.replace(OsStr::new(&name), &bytes, Durability::Cached, None)?;
+                Ok(dir.replace(OsStr::new(&name), &bytes, Durability::Synced, self.owner)?)
             });
-            match written {
-                Ok(name) => files.push(name),
-                Err(error) => {
-                    for name in files.iter().rev() {
-                        // Best effort: what stays has no last part, so the runner reports it as dropped.
-                        let _ = dir.remove(OsStr::new(name));
-                    }
-                    return Err(error);
+            files.push(name);
+            if let Err(error) = written {
+                for name in files.iter().rev().map(FileName::to_string) {
+                    // Best effort: what stays has no last part, so the runner reports it as dropped.
+                    let _ = dir.remove(OsStr::new(&name));
+                    let _ = self.sent.remove(OsStr::new(&name));
                 }
+                return Err(error);
             }
         }
         // There was at least one part, which gave the id if the caller did not.
         let id = id.unwrap_or_else(|| self.namer.next(unix_ms()).id());
-        Ok(Sent { id, files: files.len() })
+        let sent = Sent { id: id.clone(), files: files.len() };
+        self.unsettled.extend(files.into_iter().map(|name| (name, id.clone())));
+        Ok(sent)
+    }
+
+    /// The runner has accepted or dropped the input `id`: its files are not written again.
+    pub fn settle(&mut self, id: &str) {
+        self.keep(|unsettled| unsettled.as_str() != id);
+    }
+
+    /// Settles every input for whose id `waits` says no.
+    pub fn keep(&mut self, mut waits: impl FnMut(&MessageId) -> bool) {
+        let sent = &self.sent;
+        self.unsettled.retain(|name, id| {
+            let keep = waits(id);
+            if !keep {
+                // A copy that stays is written again by the next process, and dropped by the runner.
+                let _ = sent.remove(OsStr::new(&name.to_string()));
+            }
+            keep
+        });
+    }
+
+    /// Whether something is in the mailbox that the runner has to find there.
+    pub fn is_owed(&self) -> bool {
+        self.closed || !self.unsettled.is_empty()
+    }
+
+    /// Writes again what somebody has removed from `input/` before the runner has answered it; how many files. The caller has
+    /// heard all answers that are there.
+    pub fn repair(&mut self) -> Result<usize, DirError> {
+        if !self.is_owed() {
+            return Ok(0);
+        }
+        let dir = self.folder.ensure(DIR_MODE, self.owner)?;
+        let mut written = 0;
+        for name in self.unsettled.keys().map(FileName::to_string) {
+            let name = OsStr::new(&name);
+            if dir.exists(name)? {
+                continue;
+            }
+            // What cannot be read cannot be sent again; the session tells at its end that nobody has taken it.
+            if let Ok(Some(copy)) = self.sent.read(name, MAX_MESSAGE_BYTES) {
+                dir.replace(name, &copy.bytes, Durability::Cached, self.owner)?;
+                written += 1;
+            }
+        }
+        if self.closed && !dir.exists(OsStr::new(CLOSE_FILE))? {
+            dir.replace(OsStr::new(CLOSE_FILE), b"", Durability::Cached, self.owner)?;
+            written += 1;
+        }
+        Ok(written)
     }
 
     /// Tells the runner to finish what is pending and to end. Everything sent before is taken or reported as dropped.
     pub fn close(&mut self) -> Result<(), DirError> {
         self.closed = true;
+        self.sent.replace(OsStr::new(CLOSE_FILE), b"", Durability::Cached, None)?;
         let dir = self.folder.ensure(DIR_MODE, self.owner)?;
         dir.replace(OsStr::new(CLOSE_FILE), b"", Durability::Synced, self.owner)
     }
@@ -126,4 +197,14 @@ impl Outbox {
     pub fn is_closed(&self) -> bool {
         self.closed
     }
+}
+
+/// The names of our form in a folder.
+fn file_names(dir: &SafeDir) -> Result<Vec<FileName>, DirError> {
+    let mut names = Vec::new();
+    dir.each(MAX_LISTED_NAMES, |name, _| {
+        names.extend(name.to_str().and_then(|name| name.parse::<FileName>().ok()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(names)
 }

@@ -286,7 +286,7 @@ fn the_rate_is_bounded_over_both_folders_and_said_once() {
 fn dead_letters_are_bounded_and_the_latest_stay() {
     let session = Session::new();
     let root = std::sync::Arc::new(SafeDir::open(&session.path("")).unwrap());
-    let dead = ipc_protocol::mailbox::DeadLetters::open(&session.temp.path().join("dead")).unwrap();
+    let dead = ipc_protocol::mailbox::DeadLetters::open(&session.temp.path().join("dead-letters")).unwrap();
     let unwanted = Unwanted::DeadLetter(std::sync::Arc::new(std::sync::Mutex::new(dead)));
     let mut inbox: Inbox<OutgoingFile> = Inbox::new(Folder::new(root, "messages"), unwanted, None);
     for n in 0..MAX_DEAD_LETTERS + 50 {
@@ -294,9 +294,9 @@ fn dead_letters_are_bounded_and_the_latest_stay() {
         if n % 3 == 0 { fs::create_dir_all(path.join("sub")).unwrap() } else { fs::write(path, "[]").unwrap() }
     }
     assert_eq!(promptly(|| inbox.scan()).refused.len(), MAX_DEAD_LETTERS + 50);
-    let kept = names(&session.temp.path().join("dead"));
+    let kept = names(&session.temp.path().join("dead-letters"));
     assert_eq!(kept.len(), 2 * MAX_DEAD_LETTERS);
-    let last = fs::read_to_string(session.temp.path().join("dead").join(kept.last().unwrap())).unwrap();
+    let last = fs::read_to_string(session.temp.path().join("dead-letters").join(kept.last().unwrap())).unwrap();
     assert!(last.contains("00305.json"), "{last}");
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ipc_protocol::dir::Refused;
-use ipc_protocol::host::HostIpc;
+use ipc_protocol::host::{HostDirs, HostIpc};
 use ipc_protocol::mailbox::Warning;
 
 use crate::common::{MESSAGE, Session, is_root_or_skipped, os};
@@ -40,7 +40,7 @@ fn child_dir() -> Option<PathBuf> {
 }
 
 fn open(dir: &Path) -> HostIpc {
-    HostIpc::open(&dir.join("ipc"), &dir.join("dead"), None).unwrap()
+    HostIpc::open(&HostDirs::below(dir)).unwrap()
 }
 
 fn give(session: &Session, names: &[&str], uid: u32) {
@@ -55,7 +55,7 @@ fn unreadable_file_in_our_folder_is_dead_lettered() {
         return;
     }
     let session = Session::new();
-    give(&session, &["ipc", "ipc/messages", "dead"], HOST_UID);
+    give(&session, &["ipc", "ipc/messages", "dead-letters", "sent", "record"], HOST_UID);
     fs::write(session.path("messages/x.json"), MESSAGE).unwrap();
     fs::set_permissions(session.path("messages/x.json"), fs::Permissions::from_mode(0o600)).unwrap();
     as_host_user(&session, "attacks_uid::child_dead_letters_what_it_cannot_read");
@@ -80,7 +80,7 @@ fn file_in_a_folder_of_another_uid_is_one_warning() {
         return;
     }
     let session = Session::new();
-    give(&session, &["ipc", "dead"], HOST_UID);
+    give(&session, &["ipc", "dead-letters", "sent", "record"], HOST_UID);
     give(&session, &["ipc/messages"], OTHER_UID);
     fs::set_permissions(session.path("messages"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(session.path("messages/closed.json"), MESSAGE).unwrap();
@@ -113,7 +113,7 @@ fn folder_that_cannot_be_listed_is_one_warning() {
         return;
     }
     let session = Session::new();
-    give(&session, &["ipc", "dead"], HOST_UID);
+    give(&session, &["ipc", "dead-letters", "sent", "record"], HOST_UID);
     give(&session, &["ipc/messages"], OTHER_UID);
     as_host_user(&session, "attacks_uid::child_warns_once_about_the_folder");
 }
@@ -136,12 +136,12 @@ fn the_directory_belongs_to_the_agent_whatever_the_umask() {
     use std::os::unix::fs::MetadataExt as _;
     let temp = tempfile::tempdir().unwrap();
     let owner = ipc_protocol::dir::Owner { uid: OTHER_UID, gid: OTHER_UID };
-    let host = HostIpc::create(&temp.path().join("ipc"), &temp.path().join("dead"), Some(owner)).unwrap();
-    for name in ["ipc", "ipc/input", "ipc/messages", "ipc/tasks", "ipc/replies", "ipc/events"] {
+    let host = HostIpc::create(&HostDirs::below(temp.path()), Some(owner)).unwrap();
+    for name in ["ipc", "ipc/input", "ipc/messages", "ipc/tasks", "ipc/replies"] {
         let metadata = fs::metadata(temp.path().join(name)).unwrap();
         assert_eq!((metadata.uid(), metadata.mode() & 0o777), (OTHER_UID, 0o700), "{name}");
     }
-    assert_eq!(fs::metadata(temp.path().join("dead")).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(temp.path().join("dead-letters")).unwrap().uid(), 0);
     host.input().unwrap().close().unwrap();
     let close = fs::metadata(temp.path().join("ipc/input/_close")).unwrap();
     assert_eq!((close.uid(), close.mode() & 0o777), (OTHER_UID, 0o644));
@@ -168,11 +168,11 @@ fn child_runs_out_of_descriptors() {
     let Some(dir) = child_dir() else { return };
     let host = open(&dir);
     let (mut inbox, mut reader) = (host.messages(), host.journal(Cursor::START));
-    let mut late = HostIpc::open(&dir.join("ipc"), &dir.join("dead"), None).unwrap().tasks();
+    let mut late = HostIpc::open(&HostDirs::below(&dir)).unwrap().tasks();
     assert!(inbox.scan().items.is_empty() && reader.read().events.is_empty());
     fs::write(dir.join("ipc/messages/x.json"), MESSAGE).unwrap();
     fs::write(dir.join("ipc/tasks/x.json"), r#"{"type":"list_tasks"}"#).unwrap();
-    fs::write(dir.join("ipc/events/00000001.jsonl"), "{\"seq\":1,\"at\":1,\"kind\":\"ready\"}\n").unwrap();
+    fs::write(dir.join("record/events/00000001.jsonl"), "{\"seq\":1,\"at\":1,\"kind\":\"ready\"}\n").unwrap();
     // None left at all, then one (enough to list, not to read), then two.
     let mut spare: Vec<fs::File> = Vec::new();
     setrlimit(Resource::RLIMIT_NOFILE, 64, 64).unwrap();

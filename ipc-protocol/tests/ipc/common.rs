@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ipc_protocol::host::HostIpc;
+use ipc_protocol::host::{HostDirs, HostIpc};
 use ipc_protocol::input::{Input, Message};
 use ipc_protocol::runner::RunnerIpc;
 use tempfile::TempDir;
@@ -21,14 +21,16 @@ impl Session {
     }
 
     pub(crate) fn at(temp: TempDir) -> Self {
-        let host = HostIpc::create(&temp.path().join("ipc"), &temp.path().join("dead"), None).unwrap();
-        let runner = RunnerIpc::open(&temp.path().join("ipc")).unwrap();
+        let dirs = HostDirs::below(temp.path());
+        let host = HostIpc::create(&dirs, None).unwrap();
+        let runner = RunnerIpc::open(&dirs.mailbox, &dirs.record).unwrap();
         Self { temp, host, runner }
     }
 
-    /// A path as an agent would write to it.
+    /// A path in the mailbox, or that of the journal or the heartbeat in the record.
     pub(crate) fn path(&self, below: &str) -> PathBuf {
-        self.temp.path().join("ipc").join(below)
+        let is_record = below.starts_with("events") || below == "status.json";
+        self.temp.path().join(if is_record { "record" } else { "ipc" }).join(below)
     }
 
     /// Names in a folder, sorted, without dot files.
@@ -38,7 +40,7 @@ impl Session {
 
     /// Reasons of the dead letters, oldest first.
     pub(crate) fn reasons(&self) -> Vec<String> {
-        let dead = self.temp.path().join("dead");
+        let dead = self.temp.path().join("dead-letters");
         let notes = names(&dead).into_iter().filter(|name| name.ends_with(".reason.json"));
         notes
             .map(|name| {

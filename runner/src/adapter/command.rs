@@ -183,6 +183,7 @@ fn harmless(event: EventKind) -> Option<EventKind> {
         EventKind::RunnerStarted { .. }
         | EventKind::SetupStep { .. }
         | EventKind::AgentStarted { .. }
+        | EventKind::MountMismatch { .. }
         | EventKind::Ready {}
         | EventKind::TurnStarted { .. }
         | EventKind::InputAccepted { .. }

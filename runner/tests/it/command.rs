@@ -20,7 +20,7 @@ fn a_session_from_start_to_end() {
     runner.until_text("hello");
     runner.outbox.close().unwrap();
     assert_eq!(runner.end(), RunnerExit::Done);
-    assert!(matches!(runner.events[0].kind, EventKind::RunnerStarted { version: 1, .. }));
+    assert!(matches!(runner.events[0].kind, EventKind::RunnerStarted { version: 2, .. }));
     assert!(runner.events.iter().zip(1..).all(|(event, seq)| event.seq == seq));
     let steps: Vec<SetupStep> = runner
         .events
@@ -254,7 +254,7 @@ fn a_host_that_does_not_read_stops_the_agent_but_not_the_runner() {
     let place = Place::sh(&format!("yes {}", "x".repeat(9_999)));
     let mut runner = place.start();
     runner.prune = false;
-    let segments = || fs::read_dir(place.path("ipc/events")).unwrap().count();
+    let segments = || fs::read_dir(place.path("record/events")).unwrap().count();
     let deadline = Instant::now() + 3 * DEADLINE;
     while segments() < MAX_UNREAD_SEGMENTS {
         assert!(Instant::now() < deadline);

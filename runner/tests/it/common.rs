@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use ipc_protocol::PROTOCOL_VERSION;
 use ipc_protocol::config::{AgentSpec, CONFIG_ENV, CommandOutput, Identity, Layout, RunnerConfig};
 use ipc_protocol::event::{Event, EventKind};
 use ipc_protocol::exit::RunnerExit;
-use ipc_protocol::host::HostIpc;
+use ipc_protocol::host::{HostDirs, HostIpc};
 use ipc_protocol::input::{Input, Message};
 use ipc_protocol::journal::{Cursor, Reader};
 use ipc_protocol::mailbox::Outbox;
@@ -57,15 +58,22 @@ impl Place {
         for name in ["workspace", "etc"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let layout = Layout { workspace: path("workspace"), ipc: path("ipc"), home: path("home"), etc: path("etc") };
-        let host = HostIpc::create(Path::new(&layout.ipc), &folder.path().join("dead"), None).unwrap();
+        let layout = Layout {
+            workspace: path("workspace"),
+            ipc: path("ipc"),
+            record: path("record"),
+            home: path("home"),
+            etc: path("etc"),
+        };
+        let host = HostIpc::create(&HostDirs::below(folder.path()), None).unwrap();
         let config = RunnerConfig {
-            version: 1,
+            version: PROTOCOL_VERSION,
             session: "s1".into(),
             agent,
             identity: Identity { uid: 0, gid: 0 },
             preflight_url: None,
             term_grace_ms: 300,
+            mounts: Vec::new(),
             layout,
         };
         Self { folder, config, env: BTreeMap::new(), host }

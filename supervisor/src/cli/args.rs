@@ -158,9 +158,6 @@ pub struct RunArgs {
     /// Mount another folder at /workspace/extra/NAME, read-only unless `:rw`
     #[arg(long = "mount", value_name = "DIR[:NAME][:ro|:rw]", value_parser = parse_mount)]
     pub mounts: Vec<MountRequest>,
-    /// Let the session's ipc folder cover a folder `ipc` of your own
-    #[arg(long)]
-    pub cover_ipc: bool,
     /// Set an environment variable for the agent; without a value, take it from aigo's own environment
     #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,

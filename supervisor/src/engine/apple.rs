@@ -136,6 +136,10 @@ impl Engine for AppleEngine {
         true
     }
 
+    fn nests_mounts(&self) -> bool {
+        false
+    }
+
     async fn remove_network(&self, network: &str) -> Result<(), EngineError> {
         network::remove(self, network).await
     }

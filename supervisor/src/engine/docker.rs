@@ -107,6 +107,10 @@ impl Engine for DockerEngine {
         matches!(&self.wire.dialect, dialect::Dialect::Podman(podman) if podman.rootless)
     }
 
+    fn nests_mounts(&self) -> bool {
+        true
+    }
+
     async fn remove_network(&self, network: &str) -> Result<(), EngineError> {
         network::remove(&self.wire, network).await
     }

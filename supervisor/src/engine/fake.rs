@@ -302,6 +302,10 @@ impl Engine for FakeEngine {
         false
     }
 
+    fn nests_mounts(&self) -> bool {
+        true
+    }
+
     async fn remove_network(&self, network: &str) -> Result<(), EngineError> {
         self.quick(Call::RemoveNetwork, network, "remove a network", deadline::NETWORK, |state| {
             state.remove_network(network)

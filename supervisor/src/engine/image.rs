@@ -40,6 +40,18 @@ pub struct ImageInfo {
     pub architecture: String,
 }
 
+/// The runner's file name in an image.
+const RUNNER: &str = "aigo-runner";
+
+impl ImageInfo {
+    /// Whether a container of the image starts aigo's runner.
+    #[must_use]
+    pub fn starts_runner(&self) -> bool {
+        let program = self.entrypoint.first().map(std::path::Path::new);
+        program.and_then(std::path::Path::file_name).is_some_and(|name| name == RUNNER)
+    }
+}
+
 /// What to build from a context.
 #[derive(Debug, Clone, Default)]
 pub struct BuildOptions {

@@ -10,7 +10,6 @@ pub(crate) fn request() -> SessionRequest {
         principal: crate::agents::AgentName::default(),
         workspace: "/home/u/p".into(),
         workspace_read_only: false,
-        cover_ipc: false,
         mounts: Vec::new(),
         image: DEFAULT_IMAGE.into(),
         agent: AgentRequest::Claude(ClaudeRequest::default()),
@@ -31,6 +30,7 @@ pub(crate) fn folder(path: &str) -> FolderFacts {
     FolderFacts {
         asked: path.into(),
         canonical: path.into(),
+        id: crate::workspace::facts::FolderId { device: 1, inode: 1 },
         uid: 1000,
         gid: 1000,
         is_dir: true,
@@ -76,19 +76,20 @@ fn all_reasons_come_at_once() {
         MountRequest { host: "/home/u/d".into(), name: "a".into(), read_only: true },
     ];
     let mut facts = facts();
-    facts.workspace.has_ipc = true;
     facts.mounts = vec![folder("/home/u/.ssh"), folder("/home/u/d")];
     let denied = judge(request, facts).unwrap_err();
-    for part in ["image tag", "--memory 1", "prompt is empty", ".ssh", "two mounts", "--cover-ipc"] {
+    for part in ["image tag", "--memory 1", "prompt is empty", ".ssh", "two mounts"] {
         assert!(denied.reasons.iter().any(|reason| reason.to_string().contains(part)), "{part}: {denied}");
     }
 }
 
 #[test]
-fn a_folder_ipc_may_be_covered_when_said() {
-    let mut request = request();
-    request.cover_ipc = true;
+fn a_folder_with_an_ipc_of_its_own_or_without_write_access_is_permitted() {
     let mut facts = facts();
-    facts.workspace.has_ipc = true;
-    assert!(judge(request, facts).is_ok());
+    (facts.workspace.has_ipc, facts.workspace.has_extra, facts.workspace.writable) = (true, true, false);
+    let mut request = request();
+    request.mounts = vec![MountRequest { host: "/home/u/d".into(), name: "a".into(), read_only: true }];
+    facts.mounts = vec![folder("/home/u/d")];
+    let permit = judge(request, facts).unwrap();
+    assert!(permit.request().mount_points(&permit.facts().workspace).is_empty());
 }

@@ -38,9 +38,6 @@ pub struct NewSession {
     /// The agent may only read it.
     #[serde(default)]
     pub workspace_read_only: bool,
-    /// A folder `ipc` of the user's own may be covered while the session lasts.
-    #[serde(default)]
-    pub cover_ipc: bool,
     /// More folders, under `/workspace/extra`.
     #[serde(default)]
     #[schema(max_items = 64)]
@@ -266,7 +263,6 @@ impl NewSession {
             principal: self.agent.unwrap_or_default(),
             workspace: self.workspace,
             workspace_read_only: self.workspace_read_only,
-            cover_ipc: self.cover_ipc,
             mounts: self.mounts.into_iter().map(NewMount::into_request).collect(),
             image: self.image.unwrap_or_else(|| defaults.image.clone()),
             agent: self.program.into_request(),
@@ -296,6 +292,23 @@ impl NewSession {
     }
 }
 
+/// A field of requests that older versions stored, and whose choice is not needed any more.
+const NO_LONGER_ASKED: &str = "coverIpc";
+
+impl NewSession {
+    /// Reads a request that was stored, perhaps by an older version.
+    ///
+    /// # Errors
+    /// The text is no request of this version or an older one.
+    pub fn from_stored(json: &str) -> serde_json::Result<Self> {
+        let mut value: serde_json::Value = serde_json::from_str(json)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove(NO_LONGER_ASKED);
+        }
+        serde_json::from_value(value)
+    }
+}
+
 /// Times are rounded up to whole seconds: a session never gets less than was asked for.
 impl From<SessionRequest> for NewSession {
     fn from(request: SessionRequest) -> Self {
@@ -308,7 +321,6 @@ impl From<SessionRequest> for NewSession {
             agent: Some(request.principal),
             workspace: request.workspace,
             workspace_read_only: request.workspace_read_only,
-            cover_ipc: request.cover_ipc,
             mounts: request.mounts.into_iter().map(NewMount::from).collect(),
             image: Some(request.image),
             program: request.agent.into(),
@@ -397,7 +409,7 @@ mod tests {
         assert_eq!((request.timeout, &request.image), (defaults.timeout, &defaults.image));
         assert_eq!((request.limits, request.graces), (defaults.limits, defaults.graces));
         let full = serde_json::json!({
-            "agent": "research", "workspace": "/w", "workspaceReadOnly": true, "coverIpc": true, "image": "i",
+            "agent": "research", "workspace": "/w", "workspaceReadOnly": true, "image": "i",
             "mounts": [{"hostPath": "/d", "name": "d", "readOnly": false}],
             "program": {"type": "command", "argv": ["x", "y"], "output": "json"},
             "prompt": "p", "keepOpen": true, "limits": {"cpus": 0.5, "memoryBytes": 1 << 30, "pids": 99},
@@ -407,6 +419,13 @@ mod tests {
         let new: NewSession = serde_json::from_value(full.clone()).unwrap();
         let back = NewSession::from(read(new).unwrap());
         assert_eq!(serde_json::to_value(back).unwrap(), full);
+    }
+
+    #[test]
+    fn a_request_that_an_older_version_stored_is_read() {
+        let stored = r#"{"workspace":"/w","coverIpc":false}"#;
+        assert!(NewSession::from_stored(stored).is_ok() && serde_json::from_str::<NewSession>(stored).is_err());
+        assert!(NewSession::from_stored(r#"{"workspace":"/w","x":1}"#).is_err());
     }
 
     #[test]

@@ -333,7 +333,7 @@ impl Manager {
     /// What a session of the store asked for; none if that cannot be read.
     fn request_of(&self, row: &SessionRow) -> Option<SessionRequest> {
         let config = self.config();
-        let new: NewSession = serde_json::from_str(row.request.as_deref()?).ok()?;
+        let new = NewSession::from_stored(row.request.as_deref()?).ok()?;
         new.into_request(&config.session, config.proxy.port).ok()
     }
 
@@ -362,7 +362,7 @@ impl Manager {
             Ok(Adopted::Owned) => Ok(Found::Owned),
             Ok(Adopted::Over(ending)) => self.end(launcher, row, Some(ending)).await,
             // Its folder is gone, and with it all that could be gone on with.
-            Err(AdoptError::Lock(_) | AdoptError::Begin(_)) if !self.dirs.session(&id).ipc().is_dir() => {
+            Err(AdoptError::Lock(_) | AdoptError::Begin(_)) if !self.dirs.session(&id).ipc().mailbox.is_dir() => {
                 self.end(launcher, row, None).await
             }
             Err(error) => Err(format!("session {id}: {}", chain(&error))),

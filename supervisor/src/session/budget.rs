@@ -171,6 +171,7 @@ fn cut(what: What) -> Option<What> {
             EventKind::RunnerStarted { .. }
             | EventKind::SetupStep { .. }
             | EventKind::AgentStarted { .. }
+            | EventKind::MountMismatch { .. }
             | EventKind::Ready {}
             | EventKind::TurnStarted { .. }
             | EventKind::InputAccepted { .. }

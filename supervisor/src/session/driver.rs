@@ -11,6 +11,8 @@ mod checkpoint;
 mod facts;
 mod heartbeat;
 mod intake;
+mod last_words;
+mod losses;
 mod notices;
 mod pace;
 
@@ -45,6 +47,8 @@ use crate::failpoint::reach;
 use crate::proxy::Notice;
 use crate::store::{Outcome, Store, StoreError};
 use crate::usage::booted_at;
+use crate::workspace::mountpoints::Held;
+use crate::workspace::stray::MountedAt;
 
 /// How long the driver sleeps at most: the safety net under every wake-up, and the pace of the memory samples and of the
 /// looks at the heartbeat.
@@ -69,6 +73,8 @@ pub struct Driver {
     pace: pace::Pace,
     heartbeat: heartbeat::Heartbeat,
     notices: notices::Notices,
+    losses: losses::Losses,
+    mismatches: Vec<MountedAt>,
     summary: Summary,
     ending: Option<Ending>,
     container: Option<ContainerId>,
@@ -82,6 +88,9 @@ pub struct Driver {
     /// How old the session was when this driver began.
     age: Duration,
 }
+
+/// There is one mismatch at most of a runner of ours; a hostile journal has what it likes.
+const MAX_MISMATCHES: usize = 8;
 
 /// Events that are fed to the machine at once when a session is taken over.
 const REPLAY: usize = 500;
@@ -111,6 +120,8 @@ impl Driver {
             pace: pace::Pace::default(),
             heartbeat: heartbeat::Heartbeat::default(),
             notices: notices::Notices::default(),
+            losses: losses::Losses::default(),
+            mismatches: Vec::new(),
             summary: Summary::default(),
             ending: None,
             container: None,
@@ -186,6 +197,9 @@ impl Driver {
                 break;
             }
         }
+        // Their answers were heard by the process before.
+        let machine = &self.machine;
+        self.outbox.keep(|id| machine.waits_for(id.as_str()));
         let now = self.now();
         for effect in self.machine.resume(now) {
             self.carry_out(effect).await?;
@@ -197,7 +211,20 @@ impl Driver {
     async fn hear(&mut self, runner_seq: u64, kind: &EventKind) -> Result<(), StoreError> {
         self.heard = runner_seq;
         self.summary.count(kind);
+        if let EventKind::InputAccepted { id } | EventKind::InputDropped { id, .. } = kind {
+            self.outbox.settle(id);
+        }
+        if let EventKind::MountMismatch { target: _, device, root } = kind
+            && self.mismatches.len() < MAX_MISMATCHES
+        {
+            self.mismatches.push(MountedAt { device: device.clone(), root: root.clone() });
+        }
         self.step(Input::Runner(kind)).await
+    }
+
+    /// The folders that were mounted instead of those that were judged.
+    pub fn take_mismatches(&mut self) -> Vec<MountedAt> {
+        std::mem::take(&mut self.mismatches)
     }
 
     /// The machine gets an event that another process has stored, `then`.
@@ -311,6 +338,7 @@ impl Driver {
     pub async fn run(
         &mut self,
         running: &Running,
+        points: &Held,
         commands: &mut mpsc::Receiver<Pending>,
         notices: &mut mpsc::Receiver<Notice>,
     ) -> Result<Ending, StoreError> {
@@ -361,6 +389,9 @@ impl Driver {
                 () = tokio::time::sleep_until(wake) => {
                     self.sample().await?;
                     self.look().await?;
+                    if let Some(warning) = self.losses.unmounted(&points.lost()) {
+                        self.tell(warning).await?;
+                    }
                     self.feel_pulse().await?;
                     self.step(Input::Tick).await?;
                 }
@@ -380,7 +411,8 @@ impl Driver {
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
         let deadline = self.machine.next_deadline().map(|at| self.started + at.saturating_sub(self.age));
-        let pulse = if self.pace.is_calm(now) { CALM_PULSE } else { PULSE };
+        let calm = self.pace.is_calm(now) && !self.outbox.is_owed();
+        let pulse = if calm { CALM_PULSE } else { PULSE };
         [Some(now + pulse), deadline, self.pace.due()].into_iter().flatten().min().unwrap_or(now)
     }
 
@@ -414,7 +446,12 @@ impl Driver {
             }
             outcome => {
                 let exit = outcome.ok();
-                let facts = self.vitals.exit_facts(exit.as_ref(), end, self.ipc.path());
+                let mut facts = self.vitals.exit_facts(exit.as_ref(), end, self.ipc.path());
+                if !self.machine.has_last_word()
+                    && let Some(container) = &self.container
+                {
+                    facts.log = last_words::of(&self.engine, container).await;
+                }
                 // An engine that shuts down stops its containers first, one that starts anew ends those of its predecessor:
                 // then the engine is what was lost. Whoever asked us for the end is the reason for it, however the engine is.
                 let with_engine = exit.is_some_and(|exit| facts::ended_with_engine(&exit, booted_at()));

@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use ipc_protocol::dir::Owner;
@@ -38,6 +38,7 @@ use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::store::{DEFAULT_AGENT, Outcome, SessionRow, Store, StoreError};
 use crate::workspace::changes::Look;
 use crate::workspace::mountpoints::Held;
+use crate::workspace::stray;
 
 /// How long the step of a launch that nobody wants any more may take to end; an engine that hangs is left to itself then,
 /// and the session in [`doubt`](super::doubt).
@@ -201,7 +202,7 @@ impl Launcher {
         let identity = plan.identity();
         // Only root may give files away; anybody else can only work on what is theirs.
         let owner = Uid::effective().is_root().then_some(Owner { uid: identity.uid, gid: identity.gid });
-        let ipc = HostIpc::create(&folder.ipc(), &folder.dead_letters(), owner)?;
+        let ipc = HostIpc::create(&folder.ipc(), owner)?;
         reach("ipc.made");
         let (latest, latest_seen) = watch::channel(0);
         let mut driver = Driver::new(id.clone(), self.store.clone(), self.engine.clone(), ipc, plan.rules(), latest)?;
@@ -225,6 +226,7 @@ impl Launcher {
             lock,
             workspace,
             points: Held::default(),
+            launched: SystemTime::now(),
             proxy: None,
             grant: None,
             engine_touched: false,
@@ -358,6 +360,7 @@ impl Life {
             }
         };
         let Self { launcher, id, mut driver, resources, .. } = self;
+        let launched = resources.launched;
         // Whoever goes on from here only has to let go: the container, and what it could tell, may be gone by then.
         reach("ending.before");
         if driver.survives()
@@ -370,6 +373,7 @@ impl Life {
         let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(requests);
         let mut released = resources.release(&launcher.engine, &launcher.store).await;
         let mut problems = std::mem::take(&mut released.problems);
+        problems.extend(stray::remove(driver.take_mismatches(), launched).await);
         let mut summary = driver.summary();
         summary.model_requests = summary.model_requests.saturating_add(requests.unwrap_or_default());
         summary.changes = compare(before, workspace).await;
@@ -420,7 +424,7 @@ impl Life {
         drop(self.rising.take());
         let provision::Provisioned { running, before } = provisioned;
         self.container.send_replace(Some(Up { container: running.container.clone(), pid: running.pid }));
-        let ending = self.driver.run(&running, &mut self.wishes, &mut notices).await?;
+        let ending = self.driver.run(&running, &self.resources.points, &mut self.wishes, &mut notices).await?;
         let requests = running.traffic.as_ref().map(|traffic| traffic.usage().requests);
         Ok(Worked { ending, before, requests })
     }

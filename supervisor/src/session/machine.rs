@@ -110,6 +110,12 @@ pub struct Machine {
     intent: Option<Intent>,
     stage: Option<Stage>,
     failed_step: Option<(String, String)>,
+    /// The runner has said its first word.
+    #[serde(default)]
+    started: bool,
+    /// The exit code that the runner named with its last word.
+    #[serde(default)]
+    exiting: Option<u8>,
     agent_exit: Option<(Option<i32>, Option<i32>)>,
     closing: Option<ClosingReason>,
     last_turn: Option<(TurnOutcome, String)>,
@@ -139,6 +145,8 @@ impl Machine {
             intent: None,
             stage: None,
             failed_step: None,
+            started: false,
+            exiting: None,
             agent_exit: None,
             closing: None,
             last_turn: None,
@@ -209,6 +217,16 @@ impl Machine {
     /// Something is going on of which the runner's events do not tell: a person is there or is asked, or the model works.
     pub fn is_kept(&self) -> bool {
         self.attached || self.question_pending || self.model_requests > 0
+    }
+
+    /// Whether the runner has said how it ends.
+    pub fn has_last_word(&self) -> bool {
+        self.exiting.is_some() || self.failed_step.is_some()
+    }
+
+    /// Whether the runner has yet to accept or drop the input `id`.
+    pub fn waits_for(&self, id: &str) -> bool {
+        self.unaccepted.contains(id)
     }
 
     /// New messages are taken: not after `_close`.
@@ -318,7 +336,9 @@ impl Machine {
                 let name = serde_json::to_value(step).ok().and_then(|v| v.as_str().map(str::to_owned));
                 self.failed_step = Some((name.unwrap_or_default(), short(detail.as_deref().unwrap_or_default())));
             }
-            EventKind::RunnerStarted { .. } | EventKind::SetupStep { .. } | EventKind::AgentStarted { .. } => {}
+            EventKind::RunnerStarted { .. } => self.started = true,
+            EventKind::RunnerExiting { code } => self.exiting = Some(*code),
+            EventKind::SetupStep { .. } | EventKind::MountMismatch { .. } | EventKind::AgentStarted { .. } => {}
             EventKind::Ready {} => {
                 self.ready = true;
                 if self.status == Status::Provisioning {
@@ -371,7 +391,6 @@ impl Machine {
             | EventKind::Usage { .. }
             | EventKind::Output { .. }
             | EventKind::Warning { .. }
-            | EventKind::RunnerExiting { .. }
             | EventKind::Raw { .. } => {}
         }
         self.last_activity = now;

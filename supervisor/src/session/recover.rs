@@ -149,7 +149,7 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
         }
     };
     reach("sweep.drained");
-    swept.problems.extend(remove_mount_points(store, &row.id, &row.workspace).await);
+    swept.problems.extend(remove_mount_points(store, &row.id, &row.workspace, None).await);
     reach("sweep.unmounted");
     let unknown = || Ending::because(EndReason::Cancelled, "the aigo process that ran it ended without a word");
     let ending = row.ending.clone().unwrap_or_else(unknown);
@@ -252,7 +252,7 @@ async fn sweep_folders(launcher: &Launcher, known: &BTreeSet<SessionId>, swept: 
             Ok(Some(row)) if row.ended_at.is_some() => {
                 let problems = remove_engine_objects(engine, &id).await;
                 if problems.is_empty() {
-                    swept.problems.extend(remove_mount_points(store, &id, &row.workspace).await);
+                    swept.problems.extend(remove_mount_points(store, &id, &row.workspace, None).await);
                     swept.problems.extend(forget(&folder).await);
                 } else {
                     swept.problems.extend(problems);
@@ -273,7 +273,7 @@ async fn sweep_folders(launcher: &Launcher, known: &BTreeSet<SessionId>, swept: 
 async fn pay_what_is_owed(store: &Store) -> Result<(), StoreError> {
     for (id, workspace) in store.owing().await? {
         // Said when they were left: as long as they are in use there is nothing new to say.
-        let left = store.unmount(&id, &workspace).await?;
+        let left = store.unmount(&id, &workspace, None).await?;
         tracing::debug!("session {id} still owes the removal of {left:?} in {}", workspace.display());
     }
     Ok(())

@@ -8,11 +8,13 @@
 //! Engine objects have names that follow from the session's id, so that what was being made when everything stopped is
 //! found, too.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipc_protocol::dir::SafeDir;
+use ipc_protocol::host::HostDirs;
 use nix::errno::Errno;
 
 use super::lock::Lock;
@@ -63,6 +65,8 @@ pub struct Resources {
     pub workspace: PathBuf,
     /// Its mount points there are in use.
     pub points: Held,
+    /// When this process began to bring it up.
+    pub launched: SystemTime,
     /// The proxy on the network's gateway.
     pub proxy: Option<Proxy>,
     /// The container's right to use it.
@@ -85,8 +89,8 @@ impl Resources {
         // If the container may still write, its folders stay, and tell the next start that there is something to do.
         let folder = problems.is_empty().then_some(self.folder);
         if let Some(folder) = &folder {
-            drop(self.points);
-            problems.extend(remove_mount_points(store, &self.id, &self.workspace).await);
+            let root = self.points.let_go();
+            problems.extend(remove_mount_points(store, &self.id, &self.workspace, root).await);
             if doubt::is_open(folder) {
                 let name = object_name(&self.id);
                 problems.push(format!(
@@ -153,8 +157,14 @@ where
 }
 
 /// Removes the mount points that the session has made, or hands them over to a session that still uses them.
-pub async fn remove_mount_points(store: &Store, id: &SessionId, workspace: &Path) -> Vec<String> {
-    match store.unmount(id, workspace).await {
+/// With the folder itself, its path does not matter.
+pub async fn remove_mount_points(
+    store: &Store,
+    id: &SessionId,
+    workspace: &Path,
+    root: Option<OwnedFd>,
+) -> Vec<String> {
+    match store.unmount(id, workspace, root).await {
         Ok(left) if left.is_empty() => Vec::new(),
         Ok(left) => {
             let left: Vec<_> = left.iter().map(|path| path.display().to_string()).collect();
@@ -185,7 +195,8 @@ pub async fn remove_folder(folder: &SessionDir) -> Vec<String> {
 }
 
 fn remove_folder_now(folder: &SessionDir) -> Result<(), String> {
-    for path in [folder.ipc(), folder.dead_letters()] {
+    let HostDirs { mailbox, record, sent, dead_letters } = folder.ipc();
+    for path in [mailbox, record, sent, dead_letters, folder.extra()] {
         match SafeDir::open(&path).and_then(|dir| dir.clear(CLEAR_ENTRIES)) {
             Ok(true) => {}
             Ok(false) => return Err(format!("{} holds more than {CLEAR_ENTRIES} files", path.display())),
@@ -220,8 +231,9 @@ mod tests {
     fn folder() -> (tempfile::TempDir, SessionDir) {
         let dir = tempfile::tempdir().unwrap();
         let folder = DataDir::open(Some(dir.path()), |_| None).unwrap().session(&SessionId::random());
-        std::fs::create_dir_all(folder.ipc()).unwrap();
-        std::fs::create_dir_all(folder.dead_letters()).unwrap();
+        for path in [folder.ipc().mailbox, folder.ipc().dead_letters, folder.ipc().record] {
+            std::fs::create_dir_all(path).unwrap();
+        }
         (dir, folder)
     }
 
@@ -236,8 +248,9 @@ mod tests {
     #[tokio::test]
     async fn no_tree_of_the_containers_is_too_deep() {
         let (_dir, folder) = folder();
-        deep(&folder.ipc());
-        deep(&folder.dead_letters());
+        deep(&folder.ipc().mailbox);
+        deep(&folder.ipc().dead_letters);
+        deep(&folder.ipc().record);
         assert_eq!(remove_folder(&folder).await, Vec::<String>::new());
         assert!(!folder.root().exists());
     }
@@ -245,10 +258,10 @@ mod tests {
     #[tokio::test]
     async fn in_doubt_only_what_the_container_wrote_goes() {
         let (_dir, folder) = folder();
-        std::fs::write(folder.ipc().join("prompt"), "secret").unwrap();
+        std::fs::write(folder.ipc().mailbox.join("prompt"), "secret").unwrap();
         doubt::begin(&folder).unwrap();
         assert_eq!(remove_folder(&folder).await, Vec::<String>::new());
-        assert!(folder.root().exists() && !folder.ipc().join("prompt").exists());
+        assert!(folder.root().exists() && !folder.ipc().mailbox.join("prompt").exists());
         doubt::end(&folder);
         assert_eq!(remove_folder(&folder).await, Vec::<String>::new());
         assert!(!folder.root().exists());

@@ -6,6 +6,7 @@
 //! A session with another data directory is not in this store; it holds locks on the mount points that it uses (see
 //! [`mountpoints`]). What cannot be removed for its sake stays written down, as owed, and a later start tries again.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
@@ -30,8 +31,14 @@ impl Store {
     }
 
     /// The session uses them no more: those that it was to remove are removed, or handed over to a session that still
-    /// uses them. Returns those that a session with another data directory uses, and that are owed now.
-    pub async fn unmount(&self, id: &SessionId, workspace: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    /// uses them. Returns those that a session with another data directory uses, and that are owed now. They are removed from
+    /// the folder `root` if it is known, since another folder may be at its path by now.
+    pub async fn unmount(
+        &self,
+        id: &SessionId,
+        workspace: &Path,
+        root: Option<OwnedFd>,
+    ) -> Result<Vec<PathBuf>, StoreError> {
         let (id, workspace) = (id.clone(), workspace.to_owned());
         self.call(move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -48,7 +55,10 @@ impl Store {
                     add_made(&transaction, &other, made)?;
                     Vec::new()
                 }
-                None => mountpoints::remove(&workspace, &made),
+                None => match &root {
+                    Some(root) => mountpoints::remove_in(root, &made),
+                    None => mountpoints::remove(&workspace, &made),
+                },
             };
             transaction.execute(
                 "UPDATE sessions SET made = ?2, mounted = 0 WHERE id = ?1",
@@ -113,17 +123,17 @@ mod tests {
             let id = SessionId::random();
             store.insert_session(SessionRow::new(id.clone(), "command", "image", &workspace)).await.unwrap();
             store.mount(&id, &workspace, points()).await.unwrap();
-            mountpoints::make(&workspace, &points()).unwrap();
+            mountpoints::make(&workspace, None, &points()).unwrap();
             ids.push(id);
         }
         // The first to go made the folders; each is still needed until the last has gone, also by one whose row has not
         // ended yet.
         for id in [&ids[0], &ids[2]] {
-            store.unmount(id, &workspace).await.unwrap();
+            store.unmount(id, &workspace, None).await.unwrap();
             assert!(workspace.join("extra/d").is_dir());
         }
-        store.unmount(&ids[1], &workspace).await.unwrap();
+        store.unmount(&ids[1], &workspace, None).await.unwrap();
         assert_eq!(std::fs::read_dir(&workspace).unwrap().count(), 0);
-        store.unmount(&ids[1], &workspace).await.unwrap();
+        store.unmount(&ids[1], &workspace, None).await.unwrap();
     }
 }

@@ -7,6 +7,26 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+/// Which folder it is: a path can lead to another one later, these two numbers (stat(2)) cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FolderId {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
+impl FolderId {
+    /// The folder at `path`.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|meta| Self::of(&meta))
+    }
+
+    fn of(meta: &fs::Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino() }
+    }
+}
+
 /// A folder as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderFacts {
@@ -14,6 +34,8 @@ pub struct FolderFacts {
     pub asked: PathBuf,
     /// Absolute, without symbolic links.
     pub canonical: PathBuf,
+    /// Which folder that was.
+    pub id: FolderId,
     /// Who owns it.
     pub uid: u32,
     /// And its group.
@@ -24,9 +46,9 @@ pub struct FolderFacts {
     pub readable: bool,
     /// We may make folders in it.
     pub writable: bool,
-    /// An `ipc` folder of the user's own with something in it.
+    /// Something of the user's own is at `ipc`: anything but an empty folder.
     pub has_ipc: bool,
-    /// An `extra` folder of the user's own with something in it.
+    /// Something of the user's own is at `extra`: anything but an empty folder.
     pub has_extra: bool,
 }
 
@@ -56,9 +78,10 @@ impl FolderFacts {
         let fail = |source| FolderError { path: asked.to_owned(), source };
         let canonical = asked.canonicalize().map_err(fail)?;
         let meta = fs::metadata(&canonical).map_err(fail)?;
-        let has = |name: &str| fs::read_dir(canonical.join(name)).is_ok_and(|mut entries| entries.next().is_some());
+        let has = |name: &str| is_taken(&canonical.join(name));
         Ok(Self {
             asked: asked.to_owned(),
+            id: FolderId::of(&meta),
             uid: meta.uid(),
             gid: meta.gid(),
             is_dir: meta.is_dir(),
@@ -68,6 +91,16 @@ impl FolderFacts {
             has_extra: has("extra"),
             canonical,
         })
+    }
+}
+
+/// Whether something is at `path` that a mount there would hide.
+fn is_taken(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        // One that cannot be read may hold anything.
+        Ok(meta) if meta.is_dir() => fs::read_dir(path).map_or(true, |mut entries| entries.next().is_some()),
+        Ok(_) => true,
+        Err(_) => false,
     }
 }
 

@@ -18,8 +18,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
-use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+
+use super::facts::FolderId;
 
 /// A folder that we made in the user's folder, relative to it.
 pub type Made = PathBuf;
@@ -30,49 +32,101 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// Tells every other aigo that mount points are in use, for as long as it lives.
 #[derive(Debug, Default)]
-pub struct Held(Vec<Flock<OwnedFd>>);
+pub struct Held {
+    /// The user's folder, whatever its path leads to later.
+    root: Option<OwnedFd>,
+    locks: Vec<Flock<OwnedFd>>,
+    points: Vec<(PathBuf, FolderId)>,
+}
 
 /// Mount points that are there.
 #[derive(Debug, Default)]
 pub struct Points {
     /// Those folders that were not there before, parents first.
     pub made: Vec<Made>,
+    /// The mount points that can be used. The others could not be made.
+    pub there: Vec<PathBuf>,
     /// Keeps others from removing them.
     pub held: Held,
 }
 
-/// A mount point that cannot be made.
+/// No mount points can be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make the mount point {name} in {}: {source}; the container needs it there, even for a read-only workspace", root.display())]
-pub struct MountPointError {
-    root: PathBuf,
-    name: String,
-    source: io::Error,
+pub enum MountPointError {
+    /// The folder cannot be opened.
+    #[error("cannot open the workspace {}", root.display())]
+    Root {
+        /// The folder.
+        root: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another folder is at the path of the one that was judged.
+    #[error("the workspace {} was replaced by another folder while the session began; start it again", root.display())]
+    Replaced {
+        /// The path.
+        root: PathBuf,
+    },
+}
+
+impl Held {
+    /// The user's folder, without the locks: others may remove the mount points from now on.
+    pub fn let_go(self) -> Option<OwnedFd> {
+        self.root
+    }
+
+    /// Mount points that somebody has removed on this host. What was mounted there is then gone from the container, too
+    /// (rmdir(2), since Linux 3.18).
+    pub fn lost(&self) -> Vec<PathBuf> {
+        let Some(root) = &self.root else { return Vec::new() };
+        let is_there = |path: &Path, id: &FolderId| {
+            fstatat(root, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| id_of(&stat) == *id)
+        };
+        self.points.iter().filter(|(path, id)| !is_there(path, id)).map(|(path, _)| path.clone()).collect()
+    }
+}
+
+#[allow(clippy::useless_conversion, reason = "the width of st_dev and st_ino differs between targets")]
+fn id_of(stat: &FileStat) -> FolderId {
+    FolderId { device: u64::from(stat.st_dev), inode: u64::from(stat.st_ino) }
 }
 
 const DIR: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC).union(OFlag::O_RDONLY);
 
-/// Makes `points` (relative, such as `ipc` or `extra/data`) under `root` with its owner's uid, and holds them. On an error
-/// what was made is removed again. Blocks for at most 0.1 s a point.
-pub fn make(root: &Path, points: &[PathBuf]) -> Result<Points, MountPointError> {
+/// Makes `points` (relative, such as `ipc`) under `root` with its owner's uid, and holds them. A point that cannot be made is
+/// left out: the folder may be read-only, or another's. With an `id`, `root` has to be that folder. Blocks for at most 0.1 s a
+/// point.
+pub fn make(root: &Path, id: Option<FolderId>, points: &[PathBuf]) -> Result<Points, MountPointError> {
+    let fail = |source: Errno| MountPointError::Root { root: root.to_owned(), source: source.into() };
+    let folder = open(root, DIR, Mode::empty()).map_err(fail)?;
+    let found = fstat(&folder).map_err(fail)?;
+    if id.is_some_and(|id| id != id_of(&found)) {
+        return Err(MountPointError::Replaced { root: root.to_owned() });
+    }
     let mut all = Points::default();
     for point in points {
-        if let Err(source) = make_and_hold(root, point, &mut all) {
-            drop(all.held);
-            remove(root, &all.made);
-            return Err(MountPointError { root: root.to_owned(), name: point.display().to_string(), source });
+        match make_and_hold(&folder, point, &mut all) {
+            Ok(()) => {
+                all.there.push(point.clone());
+                if let Ok(stat) = fstatat(&folder, point.as_path(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                    all.held.points.push((point.clone(), id_of(&stat)));
+                }
+            }
+            Err(error) => tracing::debug!("no mount point {} in {}: {error}", point.display(), root.display()),
         }
     }
+    all.held.root = Some(folder);
     Ok(all)
 }
 
-fn make_and_hold(root: &Path, point: &Path, all: &mut Points) -> io::Result<()> {
+fn make_and_hold(root: &OwnedFd, point: &Path, all: &mut Points) -> io::Result<()> {
     let mut tries = 1;
     loop {
         let outcome = make_one(root, point, &mut all.made).and_then(|(parent, name, child)| hold(&parent, name, child));
         match outcome {
             Ok(held) => {
-                all.held.0.extend(held);
+                all.held.locks.extend(held);
                 return Ok(());
             }
             // Somebody removes it, or a folder above it, at this moment.
@@ -126,8 +180,8 @@ pub fn missing(root: &Path, points: &[PathBuf]) -> Vec<Made> {
 }
 
 /// The last folder of `point`, its name, and the folder that it is in.
-fn make_one<'a>(root: &Path, point: &'a Path, made: &mut Vec<Made>) -> io::Result<(OwnedFd, &'a OsStr, OwnedFd)> {
-    let mut parent = open(root, DIR, Mode::empty())?;
+fn make_one<'a>(root: &OwnedFd, point: &'a Path, made: &mut Vec<Made>) -> io::Result<(OwnedFd, &'a OsStr, OwnedFd)> {
+    let mut parent = root.try_clone()?;
     let owner = fstat(&parent)?;
     let mut path = PathBuf::new();
     let names = names(point)?;
@@ -158,9 +212,18 @@ fn make_one<'a>(root: &Path, point: &'a Path, made: &mut Vec<Made>) -> io::Resul
     Err(io::Error::new(io::ErrorKind::InvalidInput, "a mount point must have a name"))
 }
 
-/// Removes those of `made` that are empty, children first. What is not empty, replaced or gone stays as it is. Returns
-/// those that somebody holds, and the folders that these are in.
-pub fn remove(root: &Path, made: &[Made]) -> Vec<Made> {
+/// Removes those of `made` that are empty, children first, from the folder at `path`. See [`remove_in`].
+pub fn remove(path: &Path, made: &[Made]) -> Vec<Made> {
+    match open(path, DIR, Mode::empty()) {
+        Ok(root) => remove_in(&root, made),
+        // The folder is gone, and what was in it.
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Removes those of `made` that are empty, children first, from the folder `root`. What is not empty, replaced or gone stays as
+/// it is. Returns those that somebody holds, and the folders that these are in.
+pub fn remove_in(root: &OwnedFd, made: &[Made]) -> Vec<Made> {
     let mut left: Vec<Made> = Vec::new();
     for path in made.iter().rev() {
         let used = || remove_one(root, path).is_err_and(|error| is_held_elsewhere(&error));
@@ -172,7 +235,7 @@ pub fn remove(root: &Path, made: &[Made]) -> Vec<Made> {
     left
 }
 
-fn remove_one(root: &Path, path: &Path) -> io::Result<()> {
+fn remove_one(root: &OwnedFd, path: &Path) -> io::Result<()> {
     let Some(name) = path.file_name() else { return Ok(()) };
     let parent = open_parent(root, path)?;
     let folder = openat(&parent, name, DIR, Mode::empty())?;
@@ -187,8 +250,8 @@ fn remove_one(root: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open_parent(root: &Path, path: &Path) -> io::Result<OwnedFd> {
-    let mut parent = open(root, DIR, Mode::empty())?;
+fn open_parent(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+    let mut parent = root.try_clone()?;
     for name in names(path.parent().unwrap_or(Path::new("")))? {
         parent = openat(&parent, name, DIR, Mode::empty())?;
     }
@@ -220,7 +283,7 @@ mod tests {
     fn leaves_the_folder_as_found() {
         let dir = tempfile::tempdir().unwrap();
         let missing = missing(dir.path(), &points());
-        let Points { made, held } = make(dir.path(), &points()).unwrap();
+        let Points { made, held, .. } = make(dir.path(), None, &points()).unwrap();
         assert_eq!(made, ["ipc", "extra", "extra/data"].map(PathBuf::from));
         assert_eq!(made, missing);
         assert!(dir.path().join("extra/data").is_dir());
@@ -233,7 +296,7 @@ mod tests {
     fn what_was_there_or_is_not_empty_stays() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("extra")).unwrap();
-        let Points { made, held } = make(dir.path(), &points()).unwrap();
+        let Points { made, held, .. } = make(dir.path(), None, &points()).unwrap();
         assert_eq!(made, ["ipc", "extra/data"].map(PathBuf::from));
         drop(held);
         fs::write(dir.path().join("ipc/users-file"), "").unwrap();
@@ -249,17 +312,16 @@ mod tests {
         fs::create_dir_all(&root).unwrap();
         fs::create_dir_all(victim.join("data")).unwrap();
         std::os::unix::fs::symlink(&victim, root.join("extra")).unwrap();
-        assert!(make(&root, &points()).is_err());
-        assert!(!root.join("ipc").exists(), "what was made before the error is removed");
-        remove(&root, &[PathBuf::from("extra"), PathBuf::from("extra/data")]);
+        assert!(make(&root, None, &points()).unwrap().there == [PathBuf::from("ipc")]);
+        remove(&root, &[PathBuf::from("ipc"), PathBuf::from("extra"), PathBuf::from("extra/data")]);
         assert!(victim.join("data").is_dir() && root.join("extra").is_symlink());
     }
 
     #[test]
     fn what_somebody_else_uses_stays_until_they_let_go() {
         let dir = tempfile::tempdir().unwrap();
-        let mine = make(dir.path(), &points()).unwrap();
-        let theirs = make(dir.path(), &["extra/data".into()]).unwrap();
+        let mine = make(dir.path(), None, &points()).unwrap();
+        let theirs = make(dir.path(), None, &["extra/data".into()]).unwrap();
         assert_eq!(theirs.made, [""; 0].map(PathBuf::from));
         drop(mine.held);
         let left = remove(dir.path(), &mine.made);
@@ -275,7 +337,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let come_and_go = || {
             for _ in 0..500 {
-                let Points { made, held } = make(dir.path(), &points()).unwrap();
+                let Points { made, held, .. } = make(dir.path(), None, &points()).unwrap();
                 for point in points() {
                     assert!(dir.path().join(point).is_dir());
                 }
@@ -290,10 +352,40 @@ mod tests {
     }
 
     #[test]
+    fn another_folder_than_the_one_judged_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (judged, other) = (dir.path().join("judged"), dir.path().join("other"));
+        fs::create_dir(&judged).unwrap();
+        fs::create_dir(&other).unwrap();
+        let id = FolderId::at(&judged).unwrap();
+        let points = make(&judged, Some(id), &points()).unwrap();
+        fs::rename(&judged, dir.path().join("moved")).unwrap();
+        fs::rename(&other, &judged).unwrap();
+        assert!(matches!(make(&judged, Some(id), &super::tests::points()), Err(MountPointError::Replaced { .. })));
+        assert_eq!(fs::read_dir(&judged).unwrap().count(), 0);
+        // What was made is removed where it was made.
+        let root = points.held.let_go().unwrap();
+        assert_eq!(remove_in(&root, &points.made), [""; 0].map(PathBuf::from));
+        assert_eq!(fs::read_dir(dir.path().join("moved")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_mount_point_that_somebody_removes_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let points = make(dir.path(), None, &["ipc".into()]).unwrap();
+        assert!(points.held.lost().is_empty());
+        fs::remove_dir(dir.path().join("ipc")).unwrap();
+        assert_eq!(points.held.lost(), [PathBuf::from("ipc")]);
+        fs::create_dir(dir.path().join("ipc")).unwrap();
+        assert_eq!(points.held.lost(), [PathBuf::from("ipc")], "nothing is mounted on the new one");
+    }
+
+    #[test]
     fn only_plain_names() {
         let dir = tempfile::tempdir().unwrap();
         for bad in ["../x", "/etc/x", "a/../../b"] {
-            assert!(make(dir.path(), &[bad.into()]).is_err(), "{bad}");
+            let points = make(dir.path(), None, &[bad.into()]).unwrap();
+            assert!(points.there.is_empty(), "{bad}");
         }
     }
 }

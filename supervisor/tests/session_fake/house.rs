@@ -87,7 +87,6 @@ impl House {
             principal: supervisor::agents::AgentName::default(),
             workspace: self.workspace.clone(),
             workspace_read_only: false,
-            cover_ipc: false,
             mounts: Vec::new(),
             image: IMAGE.into(),
             agent: AgentRequest::Command { argv: vec!["work".into()], output: Default::default() },

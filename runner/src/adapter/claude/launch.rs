@@ -89,6 +89,7 @@ mod tests {
             agent,
             identity: Identity { uid: 0, gid: 0 },
             preflight_url: None,
+            mounts: Vec::new(),
             term_grace_ms: 1000,
             layout: Layout::default(),
         })

@@ -161,6 +161,7 @@ impl Transcript {
             EventKind::SetupStep { .. }
             | EventKind::RunnerStarted { .. }
             | EventKind::AgentStarted { .. }
+            | EventKind::MountMismatch { .. }
             | EventKind::Ready {}
             | EventKind::TurnStarted { .. }
             | EventKind::InputAccepted { .. }

@@ -151,7 +151,7 @@ impl State {
             created: Some(Timestamp::now()),
             labels,
             env: BTreeMap::new(),
-            entrypoint: Vec::new(),
+            entrypoint: vec!["/usr/local/bin/aigo-runner".to_owned()],
             command: Vec::new(),
             user: String::new(),
             working_dir: String::new(),

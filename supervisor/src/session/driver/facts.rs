@@ -132,6 +132,7 @@ impl Vitals {
             out_of_memory,
             pids_exhausted: self.pids_refused.rise(end),
             disk_full: is_full(ipc),
+            log: None,
         }
     }
 }

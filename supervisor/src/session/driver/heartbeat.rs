@@ -25,6 +25,7 @@ impl Heartbeat {
 
 #[cfg(test)]
 mod tests {
+    use ipc_protocol::host::HostDirs;
     use ipc_protocol::runner::RunnerIpc;
     use ipc_protocol::status::RunnerState;
 
@@ -33,11 +34,11 @@ mod tests {
     #[test]
     fn only_a_new_heartbeat_is_a_sign_of_life() {
         let temp = tempfile::tempdir().unwrap();
-        let (path, dead) = (temp.path().join("ipc"), temp.path().join("dead"));
-        let ipc = HostIpc::create(&path, &dead, None).unwrap();
+        let dirs = HostDirs::below(temp.path());
+        let ipc = HostIpc::create(&dirs, None).unwrap();
         let mut heartbeat = Heartbeat::default();
         assert!(!heartbeat.has_changed(&ipc), "there is none yet");
-        let writer = RunnerIpc::open(&path).unwrap().status();
+        let writer = RunnerIpc::open(&dirs.mailbox, &dirs.record).unwrap().status();
         let mut status = Status {
             version: 1,
             runner_version: "test".into(),
@@ -53,7 +54,7 @@ mod tests {
         status.at = 4;
         writer.write(&status).unwrap();
         assert!(heartbeat.has_changed(&ipc));
-        let file = path.join("status.json");
+        let file = dirs.record.join("status.json");
         // A newer runner's, with words and fields that are not known here.
         let newer = r#"{"version":9,"runnerVersion":"9","state":"dreaming","at":9,"lastSeq":1,"segment":1,"more":[1]}"#;
         std::fs::write(&file, newer).unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipc_protocol::event::EventKind;
-use ipc_protocol::mailbox::{Item, Scan};
+use ipc_protocol::mailbox::{Item, Scan, Warning};
 use ipc_protocol::outgoing::Outgoing;
 use ipc_protocol::reply::Reply;
 use ipc_protocol::task::TaskFile;
@@ -35,6 +35,7 @@ impl Driver {
 
     async fn intake(&mut self) -> Result<Look, StoreError> {
         let journal = self.intake_journal().await?;
+        self.repair().await?;
         let messages = self.intake_messages().await?;
         let tasks = self.intake_tasks().await?;
         Ok(journal.and(messages).and(tasks))
@@ -99,6 +100,21 @@ impl Driver {
         Ok(Look { found, again: batch.again_in })
     }
 
+    /// Makes again what somebody has removed of the mailbox. All answers of the runner that are there have been heard.
+    async fn repair(&mut self) -> Result<(), StoreError> {
+        let repaired = self.ipc.repair();
+        let (inputs, unwritten) = match self.outbox.repair() {
+            Ok(inputs) => (inputs, None),
+            Err(error) => (0, Some(error)),
+        };
+        let told = self.losses.repaired(&repaired.names, inputs);
+        let failed = repaired.failed.or(unwritten).and_then(|error| self.losses.failed(&chain(&error)));
+        for event in told.into_iter().chain(failed) {
+            self.tell(event).await?;
+        }
+        Ok(())
+    }
+
     async fn intake_messages(&mut self) -> Result<Look, StoreError> {
         let scan = self.messages.scan();
         let look = look_of(&scan);
@@ -158,7 +174,14 @@ impl Driver {
             self.warn("ipc_dead_letter", refused.to_string()).await?;
         }
         for warning in &scan.warnings {
-            self.warn(warning.code(), warning.to_string()).await?;
+            match warning {
+                // Repaired, and told there.
+                Warning::FolderReplaced { .. } | Warning::FolderLost { .. } => {}
+                Warning::RateLimited { .. }
+                | Warning::Backlog { .. }
+                | Warning::Stuck { .. }
+                | Warning::Halted { .. } => self.warn(warning.code(), warning.to_string()).await?,
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! What is only to be ended is left to [`recover::end`](crate::session::recover::end), which hears its last words first.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use ipc_protocol::host::HostIpc;
 use jiff::Timestamp;
@@ -29,6 +30,7 @@ use crate::session::resources::{Resources, Running, object_name};
 use crate::session::status::{EndReason, Ending};
 use crate::store::{SessionRow, StoreError};
 use crate::workspace::changes::Look;
+use crate::workspace::facts::FolderFacts;
 use crate::workspace::mountpoints::{self, Held};
 
 /// Events that are read at once to find how the session began.
@@ -108,7 +110,7 @@ impl Launcher {
                 return Ok(Adopted::Over(Ending::because(EndReason::Cancelled, detail)));
             }
         };
-        let ipc = HostIpc::open(&folder.ipc(), &folder.dead_letters(), None).map_err(LaunchError::from)?;
+        let ipc = HostIpc::open(&folder.ipc()).map_err(LaunchError::from)?;
         let (latest, latest_seen) = watch::channel(0);
         let mut driver =
             Driver::new(row.id.clone(), self.store.clone(), self.engine.clone(), ipc, request.rules(), latest)
@@ -120,6 +122,7 @@ impl Launcher {
             lock,
             workspace: row.workspace.clone(),
             points: Held::default(),
+            launched: SystemTime::now(),
             proxy: None,
             grant: None,
             engine_touched: true,
@@ -192,10 +195,16 @@ impl Launcher {
     ) -> (Running, Option<String>) {
         let id = resources.id.clone();
         let mut missing = None;
-        let (workspace, points) = (resources.workspace.clone(), request.mount_points());
-        // They are there: this only holds them.
-        match tokio::task::spawn_blocking(move || mountpoints::make(&workspace, &points)).await {
-            Ok(Ok(points)) => resources.points = points.held,
+        let (workspace, request) = (resources.workspace.clone(), request.clone());
+        let hold = move || -> Result<Held, String> {
+            let facts = FolderFacts::gather(&workspace).map_err(|error| error.to_string())?;
+            let mut points = request.mount_points(&facts);
+            // Nothing is made any more: a mount on a new one would not come back.
+            points.retain(|point| workspace.join(point).is_dir());
+            mountpoints::make(&workspace, None, &points).map(|points| points.held).map_err(|error| chain(&error))
+        };
+        match tokio::task::spawn_blocking(hold).await {
+            Ok(Ok(held)) => resources.points = held,
             Ok(Err(error)) => tracing::warn!("session {id}: {error}"),
             Err(error) => tracing::warn!("session {id}: {error}"),
         }

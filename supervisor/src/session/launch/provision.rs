@@ -1,8 +1,12 @@
 //! Mount points, network, proxy, container: in this order, each step told when it is done.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ipc_protocol::dir::{DirError, SafeDir};
+use ipc_protocol::git_mark;
 use tokio::sync::mpsc;
 
 use super::{Hold, Launcher};
@@ -10,14 +14,19 @@ use crate::dirs::SessionDir;
 use crate::engine::{EngineError, Network, SharedEngine};
 use crate::error_chain::chain;
 use crate::failpoint::reach;
-use crate::plan::LaunchPlan;
+use crate::plan::{LaunchPlan, MountFacts};
 use crate::proxy::{Limits, Notice, Proxy, ProxyConfig, StartError, Upstream};
+use crate::request::DEFAULT_IMAGE;
 use crate::session::doubt;
 use crate::session::event::{HostEvent, LaunchStep};
 use crate::session::resources::{Resources, Running};
 use crate::session::status::{EndReason, Ending};
 use crate::workspace::changes::Look;
+use crate::workspace::facts::FolderId;
 use crate::workspace::mountpoints;
+
+/// The holder of mount points is mounted read-only, and every user of the container may look into it.
+const HOLDER_MODE: u32 = 0o755;
 
 /// What answers for a model.
 pub(super) struct Model {
@@ -51,7 +60,8 @@ pub(super) async fn provision(
     };
     let workspace = resources.workspace.clone();
     let look = tokio::task::spawn_blocking(move || Look::at(&workspace));
-    make_mount_points(launcher, plan, resources).await?;
+    check_image(launcher, plan).await?;
+    let mounts = make_mount_points(launcher, plan, resources).await?;
 
     let go_on = || match no_further.load(Ordering::Relaxed) {
         true => Err(Ending::new(EndReason::Cancelled)),
@@ -71,7 +81,7 @@ pub(super) async fn provision(
     }
 
     go_on()?;
-    let created = making(&resources.folder, launcher.engine.create(&plan.container(&network))).await?;
+    let created = making(&resources.folder, launcher.engine.create(&plan.container(&network, &mounts))).await?;
     let _ = launcher.store.set_container(plan.id(), &created.id.0).await;
     reach("container.stored");
     tell(LaunchStep::Container, Some(created.id.0.chars().take(12).collect()));
@@ -139,16 +149,63 @@ async fn start_proxy(
     Ok(())
 }
 
-async fn make_mount_points(launcher: &Launcher, plan: &LaunchPlan, resources: &mut Resources) -> Result<(), Ending> {
+/// Finds an image without a runner of ours before anything is made. A missing image is the engine's to tell.
+async fn check_image(launcher: &Launcher, plan: &LaunchPlan) -> Result<(), Ending> {
+    let tag = &plan.permit().request().image;
+    let image = launcher.engine.image(tag).await.map_err(|error| engine_ending(&error))?;
+    match image {
+        Some(image) if !image.starts_runner() => Err(Ending::because(
+            EndReason::SetupFailed { step: "image".to_owned() },
+            format!(
+                "the image {tag} does not start aigo's runner (its entry point is {}); use one that `aigo image build` made, \
+                 or build yours on top of it (FROM {DEFAULT_IMAGE}) without another ENTRYPOINT",
+                image.entrypoint.first().map_or("not set", String::as_str)
+            ),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn make_mount_points(
+    launcher: &Launcher,
+    plan: &LaunchPlan,
+    resources: &mut Resources,
+) -> Result<MountFacts, Ending> {
     let points = plan.mount_points();
     let noted = launcher.store.mount(plan.id(), &resources.workspace, points.clone()).await;
     noted.map_err(|error| setup("store", &error))?;
     reach("mount.noted");
-    let workspace = resources.workspace.clone();
-    let made = tokio::task::spawn_blocking(move || mountpoints::make(&workspace, &points)).await;
+    let (workspace, id) = (resources.workspace.clone(), plan.permit().facts().workspace.id);
+    let made = tokio::task::spawn_blocking(move || mountpoints::make(&workspace, Some(id), &points)).await;
     let made = made.map_err(|error| setup("workspace", &error))?.map_err(|error| setup("workspace", &error))?;
     resources.points = made.held;
     reach("mount.made");
+    let (folder, dirs) = (resources.folder.clone(), resources.folder.ipc());
+    let names: Vec<String> = plan.permit().request().mounts.iter().map(|mount| mount.name.clone()).collect();
+    let facts = move || -> Result<MountFacts, Box<dyn std::error::Error + Send + Sync>> {
+        make_holder(&folder.extra(), &names)?;
+        Ok(MountFacts {
+            in_workspace: made.there,
+            record: FolderId::at(&dirs.record)?,
+            mailbox: FolderId::at(&dirs.mailbox)?,
+            extra: FolderId::at(&folder.extra())?,
+            nested: true,
+        })
+    };
+    let facts = tokio::task::spawn_blocking(facts).await.map_err(|error| setup("folder", &error))?;
+    let nested = launcher.engine.nests_mounts();
+    facts.map(|facts| MountFacts { nested, ..facts }).map_err(|error| setup("folder", error.as_ref()))
+}
+
+/// Makes the folder in which additional mounts have their mount points. The mark keeps `git clean -x` out of what is mounted
+/// there.
+fn make_holder(path: &Path, names: &[String]) -> Result<(), DirError> {
+    let root = path.parent().unwrap_or(path);
+    let holder = SafeDir::open(root)?.make_subdir(OsStr::new("extra"), HOLDER_MODE, None)?;
+    git_mark::put(&holder, None)?;
+    for name in names {
+        holder.make_subdir(OsStr::new(name), HOLDER_MODE, None)?;
+    }
     Ok(())
 }
 

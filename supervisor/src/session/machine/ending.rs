@@ -19,6 +19,8 @@ pub struct ExitFacts {
     pub pids_exhausted: Rise,
     /// The disk that holds the IPC directory is full.
     pub disk_full: bool,
+    /// The end of the container's log, asked for where the runner has not said how it ends.
+    pub log: Option<String>,
 }
 
 /// When a counter of bad things last rose. One that rose long ago is not to blame for what went wrong now.
@@ -131,10 +133,17 @@ impl Machine {
 
     fn ending_by_exit(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
         let closed = matches!(self.intent, Some(Intent::Close(_)));
+        // A version before this one stored no first word; without one nobody was ready.
+        if !self.started && !self.ready {
+            return self.ending_without_runner(exit, facts);
+        }
+        // The runner names its exit code in the journal before it ends: a container that ends without that was not ended by
+        // its runner.
+        let said = self.exiting.is_some();
         match exit {
-            Some(RunnerExit::Done) if closed => Ending::new(EndReason::Closed),
-            Some(RunnerExit::Done) => Ending::new(EndReason::Finished),
-            Some(RunnerExit::AgentFailed) => {
+            Some(RunnerExit::Done) if closed && said => Ending::new(EndReason::Closed),
+            Some(RunnerExit::Done) if said => Ending::new(EndReason::Finished),
+            Some(RunnerExit::AgentFailed) if said => {
                 let interrupted = matches!(self.last_turn, Some((TurnOutcome::Interrupted, _)));
                 if closed && interrupted {
                     // Claude Code exits with 1 after an interrupted turn; somebody wanted exactly that.
@@ -142,25 +151,78 @@ impl Machine {
                 }
                 self.agent_failed()
             }
-            Some(RunnerExit::AgentSignalled) => {
+            Some(RunnerExit::AgentSignalled) if said => {
                 let signal = self.agent_exit.and_then(|(_, signal)| signal).unwrap_or_default();
                 Ending::new(EndReason::AgentSignal { signal })
             }
-            Some(RunnerExit::BadConfig) => Ending::because(
-                EndReason::SetupFailed { step: "config".into() },
-                "the runner in the image does not understand this supervisor; rebuild it with `aigo image build`",
-            ),
-            Some(RunnerExit::SetupFailed) => Ending::new(EndReason::SetupFailed { step: "unknown".into() }),
+            Some(RunnerExit::BadConfig) => bad_config(facts),
+            Some(RunnerExit::SetupFailed) => {
+                let reason = EndReason::SetupFailed { step: "unknown".into() };
+                Ending { reason, detail: facts.log.clone() }
+            }
             Some(RunnerExit::IpcFailed) if facts.disk_full => {
                 Ending::because(EndReason::DiskFull, "the disk that holds the data directory is full")
             }
             Some(RunnerExit::Terminated) => {
                 Ending::because(EndReason::Cancelled, "the container was stopped from outside aigo")
             }
-            Some(RunnerExit::Internal | RunnerExit::IpcFailed) | None => {
-                let code = facts.code.map_or_else(|| "an unknown code".to_owned(), |code| format!("code {code}"));
-                Ending::because(EndReason::RunnerLost, format!("the container ended with {code} without a word"))
+            Some(
+                RunnerExit::Done
+                | RunnerExit::AgentFailed
+                | RunnerExit::AgentSignalled
+                | RunnerExit::Internal
+                | RunnerExit::IpcFailed,
+            )
+            | None => {
+                let detail = format!("the container ended with {} without the runner's last word", code(facts));
+                Ending::because(EndReason::RunnerLost, with_log(detail, facts))
             }
         }
+    }
+
+    /// The container ended before its runner had said a word: it has none, or one that cannot reach the record.
+    fn ending_without_runner(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
+        match exit {
+            Some(RunnerExit::BadConfig) => bad_config(facts),
+            Some(RunnerExit::IpcFailed) if facts.disk_full => {
+                Ending::because(EndReason::DiskFull, "the disk that holds the data directory is full")
+            }
+            Some(RunnerExit::IpcFailed) => {
+                let detail = "the runner cannot use the session's folders".to_owned();
+                Ending::because(EndReason::RunnerLost, with_log(detail, facts))
+            }
+            Some(RunnerExit::Terminated) => {
+                Ending::because(EndReason::Cancelled, "the container was stopped from outside aigo")
+            }
+            Some(
+                RunnerExit::Done
+                | RunnerExit::AgentFailed
+                | RunnerExit::AgentSignalled
+                | RunnerExit::Internal
+                | RunnerExit::SetupFailed,
+            )
+            | None => {
+                let detail =
+                    format!("the container ended with {} before the runner in it had said a word", code(facts));
+                Ending::because(EndReason::RunnerLost, with_log(detail, facts))
+            }
+        }
+    }
+}
+
+fn bad_config(facts: &ExitFacts) -> Ending {
+    let detail = "the runner in the image does not understand this aigo; rebuild the image with `aigo image build`";
+    Ending::because(EndReason::SetupFailed { step: "config".into() }, with_log(detail.to_owned(), facts))
+}
+
+fn code(facts: &ExitFacts) -> String {
+    facts.code.map_or_else(|| "an unknown code".to_owned(), |code| format!("code {code}"))
+}
+
+/// A detail with the end of the container's log, which may tell more.
+fn with_log(detail: String, facts: &ExitFacts) -> String {
+    match &facts.log {
+        Some(log) => format!("{detail}; the container's log ends with: {log}"),
+        None => detail,
     }
 }

@@ -32,7 +32,7 @@ const MAX_EMPTY_READS: u32 = 10;
 /// if its journal had nothing new.
 pub(super) async fn drain(store: &Store, id: &SessionId, folder: &SessionDir) -> Result<Option<Timestamp>, StoreError> {
     // Without a folder there is nothing left.
-    let Ok(ipc) = HostIpc::open(&folder.ipc(), &folder.dead_letters(), None) else { return Ok(None) };
+    let Ok(ipc) = HostIpc::open(&folder.ipc()) else { return Ok(None) };
     let cursor = store.journal_cursor(id).await?;
     let cursor = cursor.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or(Cursor::START);
     // Nobody waits for what is stored now.
@@ -163,6 +163,7 @@ impl Estate {
 mod tests {
     use ipc_protocol::clip::ClippedText;
     use ipc_protocol::event::EventKind;
+    use ipc_protocol::host::HostDirs;
     use ipc_protocol::runner::RunnerIpc;
 
     use super::*;
@@ -183,8 +184,9 @@ mod tests {
         let before: Vec<NewEvent> =
             (1001..=1002).map(|seq| NewEvent { runner_seq: Some(seq), what: What::Runner(text()) }).collect();
         store.append(&id, before, None).await.unwrap();
-        let ipc = HostIpc::create(&dir.path().join("ipc"), &dir.path().join("dead"), None).unwrap();
-        let runner = RunnerIpc::open(&dir.path().join("ipc")).unwrap();
+        let dirs = HostDirs::below(dir.path());
+        let ipc = HostIpc::create(&dirs, None).unwrap();
+        let runner = RunnerIpc::open(&dirs.mailbox, &dirs.record).unwrap();
         let (mut journal, _) = runner.journal().unwrap();
         for _ in 0..10 {
             journal.append(0, text()).unwrap();

@@ -32,7 +32,6 @@ pub(super) fn request(args: &RunArgs, interactive: bool) -> Result<SessionReques
         principal: args.agent.clone().unwrap_or_default(),
         workspace: args.workspace.clone(),
         workspace_read_only: args.workspace_read_only,
-        cover_ipc: args.cover_ipc,
         mounts: args.mounts.clone(),
         image: args.image.clone(),
         agent,
