@@ -67,6 +67,15 @@ pub trait Look {
         self.events().iter().filter_map(step).collect()
     }
 
+    /// What the agent sent to people by `messages/`, in order.
+    fn messages(&self) -> Vec<&str> {
+        let message = |event| match host(event) {
+            Some(HostEvent::Message { body, .. }) => Some(body.text.as_str()),
+            _ => None,
+        };
+        self.events().iter().filter_map(message).collect()
+    }
+
     /// Codes of all warnings, in order.
     fn warnings(&self) -> Vec<&str> {
         self.events().iter().filter_map(warning).map(|(code, _)| code).collect()

@@ -25,7 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A stand-in for the runner: greets, works until `_close`, and ends as soon as there is no file `stay` in the workspace.
 async fn runner(run: FakeRun) -> i32 {
-    let ipc = RunnerIpc::open(&run.host_path("/workspace/ipc").unwrap()).unwrap();
+    let place = |path: &str| run.host_path(path).unwrap();
+    let ipc = RunnerIpc::open(&place("/run/aigo/ipc"), &place("/run/aigo/private/record")).unwrap();
     let stay = run.host_path("/workspace").unwrap().join("stay");
     let (mut journal, _) = ipc.journal().unwrap();
     let mut say = |kind| journal.append(0, kind).unwrap();
@@ -40,6 +41,7 @@ async fn runner(run: FakeRun) -> i32 {
         }
         if scan.close && !stay.exists() {
             say(EventKind::AgentExited { code: Some(0), signal: None });
+            say(EventKind::RunnerExiting { code: 0 });
             return 0;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

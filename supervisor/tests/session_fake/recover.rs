@@ -78,7 +78,7 @@ async fn what_the_engine_makes_after_it_was_given_up_is_found() {
 pub(crate) fn estate(house: &House, id: &SessionId) -> (SessionDir, HostIpc) {
     let folder = house.launcher.dirs.session(id);
     std::fs::create_dir(folder.root()).unwrap();
-    let ipc = HostIpc::create(&folder.ipc(), &folder.dead_letters(), None).unwrap();
+    let ipc = HostIpc::create(&folder.ipc(), None).unwrap();
     (folder, ipc)
 }
 
@@ -101,7 +101,7 @@ async fn the_last_words_of_a_dead_session_are_kept() {
     let began = row.created_at;
     store.insert_session(row).await.unwrap();
     let (folder, ipc) = estate(&house, &id);
-    let events = ipc_protocol::dir::SafeDir::open(&folder.ipc().join("events")).unwrap();
+    let events = ipc_protocol::dir::SafeDir::open(&folder.ipc().record.join("events")).unwrap();
     // Each event fills its segment: the owner had read the first one to its end, and nothing of the next.
     let (mut journal, _) = Writer::open_sized(events, 1).unwrap();
     let at = |seconds: i64| u64::try_from(began.as_millisecond() + 1000 * seconds).unwrap();
@@ -115,10 +115,10 @@ async fn the_last_words_of_a_dead_session_are_kept() {
     // More than are taken in a second.
     for number in 0..250 {
         let message = format!(r#"{{"type":"message","text":"{number}"}}"#);
-        put(&folder.ipc().join("messages"), &format!("{number:03}.json"), &message);
+        put(&folder.ipc().mailbox.join("messages"), &format!("{number:03}.json"), &message);
     }
-    put(&folder.ipc().join("tasks"), "1.json", r#"{"id":"t-1","type":"list_tasks"}"#);
-    put(&folder.ipc().join("tasks"), "2.json", r#"{"id":"t-2","type":"#);
+    put(&folder.ipc().mailbox.join("tasks"), "1.json", r#"{"id":"t-1","type":"list_tasks"}"#);
+    put(&folder.ipc().mailbox.join("tasks"), "2.json", r#"{"id":"t-2","type":"#);
 
     assert_eq!(house.sweep().await.sessions, std::slice::from_ref(&id));
     let events = store.events(&id, 0, 1000).await.unwrap();

@@ -1,5 +1,6 @@
 //! A service that stops, comes back, and has clients who leave.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ async fn left(house: &House, started: bool, why: Option<Ending>, request: Option
     };
     store.append(&id, vec![session.into()], None).await.unwrap();
     if started {
-        let events = ipc_protocol::dir::SafeDir::open(&folder.ipc().join("events")).unwrap();
+        let events = ipc_protocol::dir::SafeDir::open(&folder.ipc().record.join("events")).unwrap();
         let (mut journal, _) = Writer::open(events).unwrap();
         journal.append(1, turn("heard", 0.5)).unwrap();
         let batch = ipc.journal(Cursor::START).read();
@@ -187,7 +188,8 @@ async fn runs_alone_for(house: &House, request: SessionRequest, checkpoint: Opti
     store.append(&id, vec![step.into()], position).await.unwrap();
     let mut spec = ContainerSpec::new(format!("aigo-{id}"), IMAGE);
     spec.mounts.push(Mount::bind(&house.workspace, "/workspace", false));
-    spec.mounts.push(Mount::bind(folder.ipc(), "/workspace/ipc", false));
+    spec.mounts.push(Mount::bind(folder.ipc().mailbox, "/run/aigo/ipc", false));
+    spec.mounts.push(Mount::bind(folder.ipc().record, "/run/aigo/private/record", false));
     let container = house.launcher.engine.create(&spec).await.unwrap().id;
     house.launcher.engine.start(&container).await.unwrap();
     id
@@ -225,7 +227,7 @@ async fn a_session_whose_checkpoint_says_nothing_to_this_aigo_is_gone_on_with() 
 
 /// Says nothing, and ends when it is told to.
 async fn silent(run: FakeRun) -> i32 {
-    let ipc = run.host_path("/workspace/ipc").unwrap();
+    let ipc = run.host_path("/run/aigo/ipc").unwrap();
     while !ipc.join("input/_close").exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -284,19 +286,22 @@ async fn a_tool_that_runs_while_there_is_no_service_is_not_ended() {
 
 /// A runner of another generation: its words are known in part only.
 async fn newer_runner(run: FakeRun) -> i32 {
-    let ipc = run.host_path("/workspace/ipc").unwrap();
+    let ipc = run.host_path("/run/aigo/ipc").unwrap();
+    let record = run.host_path("/run/aigo/private/record").unwrap();
     let lines = [
         r#"{"seq":1,"at":1,"kind":"runner_started","version":9,"runnerVersion":"9.0.0","later":{"x":1}}"#,
         r#"{"seq":2,"at":2,"kind":"from_the_future","x":[1,2]}"#,
         r#"{"seq":3,"at":3,"kind":"ready","later":true}"#,
         r#"{"seq":4,"at":4,"kind":"text","text":"hello","tone":"kind"}"#,
     ];
-    std::fs::write(ipc.join("events/00000001.jsonl"), lines.join("\n") + "\n").unwrap();
+    std::fs::write(record.join("events/00000001.jsonl"), lines.join("\n") + "\n").unwrap();
     let status = r#"{"version":9,"runnerVersion":"9","state":"dreaming","at":9,"lastSeq":4,"segment":1,"later":[]}"#;
-    std::fs::write(ipc.join("status.json"), status).unwrap();
+    std::fs::write(record.join("status.json"), status).unwrap();
     while !ipc.join("input/_close").exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    let mut journal = std::fs::OpenOptions::new().append(true).open(record.join("events/00000001.jsonl")).unwrap();
+    journal.write_all(b"{\"seq\":5,\"at\":5,\"kind\":\"runner_exiting\",\"code\":0}\n").unwrap();
     0
 }
 

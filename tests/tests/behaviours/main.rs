@@ -14,6 +14,7 @@ mod limits;
 mod output;
 mod owner;
 mod podman;
+mod project_folder;
 mod prompts;
 mod resources;
 mod steering;

@@ -45,26 +45,6 @@ fn a_folder_that_does_not_exist_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn an_ipc_folder_of_the_users_is_never_covered_unasked() {
-    let Some(home) = Home::open() else { return };
-    let home = home.keeping_ipc();
-    home.put("ipc/mine.txt", "mine");
-    home.command("true").finish().expect_refusal(2, "--cover-ipc");
-    assert_eq!(fs::read_to_string(home.file("ipc/mine.txt")).unwrap(), "mine");
-}
-
-#[test]
-fn an_ipc_folder_that_is_covered_is_intact_afterwards() {
-    let Some(home) = Home::open() else { return };
-    let home = home.keeping_ipc();
-    home.put("ipc/mine.txt", "mine");
-    let run = home.command("ls ipc; rm -f ipc/mine.txt").flags(["--cover-ipc"]).finish().expect(Expect::FINISHED);
-    assert!(!run.texts().contains(&"mine.txt"), "{run:?}");
-    assert_eq!(fs::read_to_string(home.file("ipc/mine.txt")).unwrap(), "mine");
-    assert_eq!(fs::read_dir(home.file("ipc")).unwrap().count(), 1);
-}
-
-#[test]
 fn a_link_leads_to_the_real_folder() {
     let Some(home) = Home::open() else { return };
     let link = home.root().join("link");

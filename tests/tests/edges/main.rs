@@ -9,6 +9,8 @@ mod cli;
 mod faults;
 mod hostile;
 mod keys;
+mod mount_swap;
+mod no_runner;
 mod outputs;
 mod proxy;
 mod recording;

@@ -29,11 +29,15 @@ impl Losses {
         if !self.count.is_power_of_two() {
             return None;
         }
-        let folders = (!names.is_empty()).then(|| format!("{} of the mailbox was made again", names.join(", ")));
-        let files = (inputs > 0).then(|| format!("what was sent and not yet taken was written again ({inputs} files)"));
-        let done: Vec<String> = folders.into_iter().chain(files).collect();
-        let often = if self.count > 1 { format!(" ({} times so far)", self.count) } else { String::new() };
-        let message = format!("something removed a part of the mailbox: {}{often}", done.join("; "));
+        let folders =
+            (!names.is_empty()).then(|| names.iter().map(|name| format!("ipc/{name}")).collect::<Vec<_>>().join(", "));
+        let files = (inputs > 0).then(|| format!("{inputs} files that the agent has not taken yet"));
+        let lost: Vec<String> = folders.into_iter().chain(files).collect();
+        let often = if self.count > 1 { format!("; that happened {} times so far", self.count) } else { String::new() };
+        let message = format!(
+            "a command of the agent removed {} from the mailbox; all of it is there again{often}",
+            lost.join(" and ")
+        );
         Some(HostEvent::HostWarning { code: CODE.into(), message })
     }
 
