@@ -101,7 +101,7 @@ fn removing_everything_three_times_changes_nothing_about_messages_and_closing() 
     }
     run.wait_for_text("in line 3");
     run.close_stdin();
-    let run = run.finish().expect(Expect::FINISHED);
+    let run = run.finish().expect(Expect::CLOSED);
     let expected = ["ready 1", "in line 1", "ready 2", "in line 2", "ready 3", "in line 3", "end"];
     assert_eq!(run.texts(), expected);
     assert_eq!(run.messages(), ["out 1", "out 2", "out 3"]);
@@ -136,8 +136,7 @@ fn an_input_that_is_removed_before_it_was_taken_arrives_exactly_once() {
 #[test]
 fn nothing_in_the_workspace_changes_while_nobody_works() {
     let Some(home) = Home::open() else { return };
-    let script =
-        "touch /tmp/stamp; sleep 12; find /workspace -newer /tmp/stamp; find /workspace -newercc /tmp/stamp; echo end";
+    let script = "sleep 2; touch /tmp/stamp; sleep 12; find /workspace -newer /tmp/stamp; find /workspace -newercc /tmp/stamp; echo end";
     let run = home.command(script).finish().expect(Expect::FINISHED);
     assert_eq!(run.texts(), ["end"]);
 }
@@ -148,6 +147,7 @@ fn a_project_with_an_ipc_and_an_extra_of_its_own_starts_without_a_flag() {
     let home = home.keeping_ipc();
     home.put("ipc/mine.txt", "mine");
     home.put("extra/mine.txt", "mine");
+    fs::create_dir(home.root().join("other")).unwrap();
     let other = home.write("other/file", "other");
     let mount = format!("{}:data", other.parent().unwrap().display());
     let script = "cat ipc/mine.txt extra/mine.txt; ls ipc; cat $AIGO_EXTRA_DIR/data/file; echo $AIGO_IPC_DIR; \
@@ -206,6 +206,7 @@ fn the_agents_user_cannot_reach_the_journal() {
 fn a_writable_mount_survives_git_clean() {
     let Some(home) = Home::open() else { return };
     repository(&home);
+    fs::create_dir(home.root().join("other")).unwrap();
     let other = home.write("other/file", "other");
     let mount = format!("{}:data:rw", other.parent().unwrap().display());
     let run =
