@@ -24,8 +24,24 @@ if [ "${AIGO_TEST_PODMAN:-}" = none ] || [ "${AIGO_TEST_ENGINE:-}" = none ]; the
     echo "not run: $podman_tests tests on Podman"
 fi
 
-# An engine of a test's own, to be stopped and killed.
-dockerd_tests=$(grep -c '^#\[test\]' tests/tests/service/engine.rs)
+# A rootless Docker beside Docker; the same.
+rootless_tests=$(grep -c 'Home::on_rootless_docker()' tests/tests/behaviours/engines.rs)
+if [ "${AIGO_TEST_ROOTLESS:-}" != none ] && [ "${AIGO_TEST_ENGINE:-}" != none ]; then
+    code=0
+    image/setup/rootless.sh start "${AIGO_TEST_IMAGE:-aigo-agent-runner:latest}" || code=$?
+    case "$code" in
+    0) ;;
+    3) export AIGO_TEST_ROOTLESS=none ;;
+    *) exit "$code" ;;
+    esac
+fi
+if [ "${AIGO_TEST_ROOTLESS:-}" = none ] || [ "${AIGO_TEST_ENGINE:-}" = none ]; then
+    echo "not run: $rootless_tests tests on rootless Docker"
+fi
+
+# An engine of a test's own, to be stopped, killed, and given routes.
+dockerd_tests=$(grep -hcE 'Dockerd::(start|remapping)\(' tests/tests/service/engine.rs tests/tests/behaviours/{subnets,engines}.rs |
+    awk '{ sum += $1 } END { print sum }')
 if [ "$(id -u)" != 0 ] || ! PATH="$PATH:/usr/sbin:/sbin" command -v dockerd >/dev/null 2>&1; then
     export AIGO_TEST_DOCKERD=none
 fi

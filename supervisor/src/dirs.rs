@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 use ipc_protocol::host::HostDirs;
 
+mod identity;
+
+pub use identity::Identity;
+
 /// The rights of a file's group and of everybody (chmod(2)).
 pub(crate) const OTHERS: u32 = 0o077;
 
@@ -97,30 +101,6 @@ impl DataDir {
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// A random name for this data directory, made once: marks what is ours on the engine.
-    pub fn instance(&self) -> Result<String, DirError> {
-        let path = self.root.join("instance");
-        let unusable = |source| DirError::Unusable { path: path.clone(), source };
-        for _ in 0..2 {
-            match fs::read_to_string(&path) {
-                Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unusable(error)),
-            }
-            let mut file = tempfile::NamedTempFile::new_in(&self.root).map_err(unusable)?;
-            let name = crate::session::SessionId::random();
-            io::Write::write_all(&mut file, name.as_str().as_bytes()).map_err(unusable)?;
-            // Of two processes that start at once, the first one's name stays; the second reads it.
-            match file.persist_noclobber(&path) {
-                Ok(_) => return Ok(name.to_string()),
-                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(unusable(error.error)),
-            }
-        }
-        Err(unusable(io::Error::new(io::ErrorKind::InvalidData, "the file is empty; remove it")))
     }
 
     /// The database.

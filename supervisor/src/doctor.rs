@@ -81,7 +81,9 @@ async fn probe(
         (Ok(engine), Ok(_)) => {
             let present = matches!(image, Some(Ok(status)) if status.present);
             let locks = subject.dirs.as_ref().ok().map(|dirs| dirs.root().join("locks"));
-            gateway::probe(engine, present.then_some(subject.image), locks.as_deref(), cancel).await
+            let name = subject.dirs.as_ref().ok().and_then(|dirs| dirs.instance().ok());
+            let house = locks.as_deref().zip(name.as_deref()).map(|(locks, name)| gateway::House { locks, name });
+            gateway::probe(engine, present.then_some(subject.image), house, cancel).await
         }
         (Err(_), _) | (_, Err(_)) => gateway::Found::skipped("no engine answers"),
     }

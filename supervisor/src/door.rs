@@ -9,6 +9,7 @@ use nix::unistd::{getegid, geteuid};
 use secrecy::SecretString;
 
 use crate::engine::EngineInfo;
+use crate::engine::info::{REMAPPED, REMAPPED_REMEDY};
 use crate::policy::{self, Denied, Facts, Field, Permit, Reason};
 use crate::proxy::{
     AccessError, CredentialKind, LiveUpstream, ModelAccess, RecordError, Recorder, ReplaySpeed, Script, ScriptError,
@@ -49,6 +50,9 @@ pub enum Refused {
     /// No credential, or no upstream.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The engine's containers cannot use folders of this host.
+    #[error("{REMAPPED}; {REMAPPED_REMEDY}")]
+    Remapped,
     /// More CPUs than there are.
     #[error("{0}")]
     Cpus(Reason),
@@ -78,8 +82,11 @@ impl Asking {
     /// Fits the limits to the engine's host: a default may shrink, what was asked for must be possible.
     ///
     /// # Errors
-    /// [`Refused::Cpus`], and what the engine's kind rules out.
+    /// [`Refused::Cpus`], and what the engine's kind or configuration rules out.
     pub fn admit(self, cpus_were_named: bool, info: &EngineInfo) -> Result<Admitted, Refused> {
+        if info.is_remapped() {
+            return Err(Refused::Remapped);
+        }
         let Self { mut request, facts, upstream } = self;
         let host = MilliCpus(info.cpus.saturating_mul(1000));
         let asked = request.limits.cpus;

@@ -46,6 +46,8 @@ pub mod image;
 pub mod info;
 pub mod network;
 pub mod output;
+mod routes;
+pub mod subnets;
 
 pub use container::{
     ContainerId, ContainerInfo, ContainerPhase, ContainerSpec, ContainerSummary, Created, Device, ExecSpec, ExitInfo,

@@ -4,6 +4,7 @@
 //! lose or double an event. Several processes may have the database open; each session has one owner.
 
 mod audit;
+mod claim;
 mod events;
 mod mounts;
 mod retention;
@@ -12,6 +13,7 @@ mod settings;
 mod writer;
 
 pub use audit::{AuditRow, Decision, NewAudit, socket_actor};
+pub use claim::Claim;
 pub use events::{Appended, JournalCursor, NewEvent, Position};
 pub use sessions::{DEFAULT_AGENT, Outcome, SessionFilter, SessionPage, SessionRow, Totals};
 pub use writer::{Store, StoreError};

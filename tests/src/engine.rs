@@ -119,6 +119,54 @@ pub fn docker_at(address: Option<&str>, arguments: &[&str]) -> Result<String, St
     }
 }
 
+/// `none` means that there is no rootless Docker on this machine, and that this is known.
+pub const ROOTLESS_VARIABLE: &str = "AIGO_TEST_ROOTLESS";
+
+/// The rootless Docker that `image/setup/rootless.sh` sets up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootlessDocker;
+
+impl RootlessDocker {
+    /// Where it answers.
+    pub const ADDRESS: &'static str = "unix:///run/aigo-rootless/user/docker.sock";
+
+    /// The `XDG_RUNTIME_DIR` of its user.
+    pub const USER_DIR: &'static str = "/run/aigo-rootless/user";
+
+    /// Its user.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn user() -> nix::unistd::User {
+        let user = nix::unistd::User::from_name("aigo-rootless").ok().flatten();
+        user.expect(
+            "image/setup/rootless.sh makes the user aigo-rootless; AIGO_TEST_ROOTLESS=none leaves these tests out",
+        )
+    }
+
+    /// Whether tests of it are to run. Says why, where they are not.
+    ///
+    /// # Panics
+    /// If it does not answer and nobody said that this is as it should be.
+    pub fn is_wanted() -> bool {
+        if !is_wanted() {
+            return false;
+        }
+        if std::env::var(ROOTLESS_VARIABLE).is_ok_and(|value| value == "none") {
+            println!("not run: {ROOTLESS_VARIABLE}=none, and this behaviour needs a rootless Docker");
+            return false;
+        }
+        if let Err(error) = docker_at(Some(Self::ADDRESS), &["version", "--format", "{{.Server.Version}}"]) {
+            panic!(
+                "no rootless Docker answers at {} ({error}); `make test` brings one up, {ROOTLESS_VARIABLE}=none leaves \
+                 these tests out",
+                Self::ADDRESS
+            );
+        }
+        true
+    }
+}
+
 /// What an instance of aigo has on the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

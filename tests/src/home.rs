@@ -6,11 +6,12 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::unistd::{Pid, User};
 use supervisor::session::event::SessionEvent;
 use tempfile::TempDir;
 
 use crate::dockerd::Dockerd;
-use crate::engine::{self, Kind, Podman};
+use crate::engine::{self, Kind, Podman, RootlessDocker};
 use crate::host::unique;
 use crate::run::Builder;
 use crate::upstream::{KEY, Upstream};
@@ -34,6 +35,10 @@ pub struct Home {
     root: TempDir,
     keeps_ipc: bool,
     podman: Option<Podman>,
+    /// The user of a rootless engine, as whom aigo runs, with the user's `XDG_RUNTIME_DIR`.
+    user: Option<(User, &'static str)>,
+    /// A process in whose network namespace aigo runs.
+    inside: Option<Pid>,
     /// The address of an engine of the test's own.
     own: Option<String>,
 }
@@ -67,14 +72,31 @@ impl Home {
             let mut home = Self::without_engine();
             home.podman = Some(podman);
             if podman == Podman::Rootless {
-                let user = Podman::user();
-                let give = |path: &Path| chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
-                // The user may not be able to reach the build's own folder.
-                fs::copy(binary::aigo(), home.program()).expect("a copy of aigo");
-                give(home.root.path()).and_then(|()| give(&home.workspace())).expect("giving files away takes root");
+                home.give_to(Podman::user(), Podman::USER_DIR);
             }
             home
         })
+    }
+
+    /// A fresh one whose sessions run on a rootless Docker, as its user, if tests of it are wanted here.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn on_rootless_docker() -> Option<Self> {
+        RootlessDocker::is_wanted().then(|| {
+            let mut home = Self::without_engine();
+            home.own = Some(RootlessDocker::ADDRESS.to_owned());
+            home.give_to(RootlessDocker::user(), RootlessDocker::USER_DIR);
+            home
+        })
+    }
+
+    fn give_to(&mut self, user: User, runtime_dir: &'static str) {
+        let give = |path: &Path| chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
+        // The user may not be able to reach the build's own folder.
+        fs::copy(binary::aigo(), self.program()).expect("a copy of aigo");
+        give(self.root.path()).and_then(|()| give(&self.workspace())).expect("giving files away takes root");
+        self.user = Some((user, runtime_dir));
     }
 
     /// A fresh one whose sessions run on an engine of the test's own.
@@ -84,6 +106,16 @@ impl Home {
     pub fn on(engine: &Dockerd) -> Self {
         let mut home = Self::without_engine();
         home.own = Some(engine.address());
+        home
+    }
+
+    /// The same, with aigo in the engine's network namespace: the routes of that one are the host's for it.
+    ///
+    /// # Panics
+    /// If no temporary directory can be made, or the engine does not run.
+    pub fn beside(engine: &Dockerd) -> Self {
+        let mut home = Self::on(engine);
+        home.inside = Some(engine.pid());
         home
     }
 
@@ -103,7 +135,7 @@ impl Home {
     /// If no temporary directory can be made.
     pub fn without_engine() -> Self {
         let root = tempfile::Builder::new().prefix("aigo-test-").tempdir().expect("a temporary directory");
-        let home = Self { root, keeps_ipc: false, podman: None, own: None };
+        let home = Self { root, keeps_ipc: false, podman: None, user: None, inside: None, own: None };
         fs::create_dir(home.workspace()).expect("a fresh workspace");
         // Anybody may pass, as in a home folder: agents run as the workspace's owner.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -175,16 +207,20 @@ impl Home {
 
     /// `aigo` with any arguments on this data directory, ready to be changed and started.
     pub fn aigo_command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = match self.podman {
-            None | Some(Podman::Rootful) => Command::new(binary::aigo()),
-            Some(Podman::Rootless) => {
-                let user = Podman::user();
+        let mut command = match (&self.user, self.inside) {
+            (Some((user, runtime_dir)), _) => {
                 let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
                 let mut command = Command::new("setpriv");
                 command.args(["--reuid", &uid, "--regid", &gid, "--init-groups"]).arg(self.program());
-                command.env("HOME", user.dir).env("XDG_RUNTIME_DIR", Podman::USER_DIR).current_dir(self.root.path());
+                command.env("HOME", &user.dir).env("XDG_RUNTIME_DIR", runtime_dir).current_dir(self.root.path());
                 command
             }
+            (None, Some(pid)) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/proc/{pid}/ns/net")).arg(binary::aigo());
+                command
+            }
+            (None, None) => Command::new(binary::aigo()),
         };
         command.args(arguments).env("AIGO_DATA_DIR", self.data()).stdin(Stdio::null());
         for name in FOREIGN.iter().filter(|name| **name != "AIGO_DATA_DIR") {
@@ -255,7 +291,8 @@ impl Home {
     /// The name by which this data directory's objects are marked on the engine; `None` before the first session.
     pub fn instance(&self) -> Option<String> {
         let text = fs::read_to_string(self.data().join("instance")).ok()?;
-        Some(text.trim().to_owned())
+        // What follows is where the folder is.
+        text.lines().next().map(|name| name.trim().to_owned())
     }
 
     /// Containers of this test, running or not.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::args::Global;
 use super::exit::CliError;
+use super::say;
 use crate::config::{Places, Scope};
 use crate::dirs::DataDir;
 use crate::engine::detect::{Choice, connect};
@@ -13,7 +14,7 @@ use crate::engine::{EngineInfo, SharedEngine};
 use crate::serve::lock::{self, Holder};
 use crate::session::SessionId;
 use crate::session::launch::Launcher;
-use crate::store::{SessionFilter, SessionRow, Store};
+use crate::store::{Claim, SessionFilter, SessionRow, Store};
 
 /// The data directory with its store.
 #[derive(Clone, Debug)]
@@ -33,8 +34,10 @@ impl Context {
         let served = served_by_default();
         let folder = global.data_dir.as_deref().or(served.as_deref());
         let dirs = DataDir::open(folder, env).map_err(CliError::environment)?;
-        let instance = dirs.instance().map_err(CliError::environment)?.into();
-        let store = Store::open(&dirs.database()).map_err(CliError::environment)?;
+        let (store, instance, claim) = open(&dirs)?;
+        if let Some(claim) = claim {
+            say::aside(format_args!("warning: {}", claim.notice(dirs.root())));
+        }
         Ok(Self { dirs, store, instance, choice: global.engine })
     }
 
@@ -86,6 +89,14 @@ impl Context {
     pub fn is_owned(&self, id: &SessionId) -> bool {
         crate::session::lock::is_held(&self.dirs.session(id).lock())
     }
+}
+
+/// The store of a data directory, the name that marks the directory's objects on the engine, and what to say if the
+/// directory turned out to be a copy.
+pub fn open(dirs: &DataDir) -> Result<(Store, Arc<str>, Option<Claim>), CliError> {
+    let identity = dirs.identity().map_err(CliError::environment)?;
+    let (store, claim) = Store::open_as(&dirs.database(), &identity).map_err(CliError::environment)?;
+    Ok((store, identity.name.into(), claim))
 }
 
 /// The data directory of the service that people of this kind have, if it runs and nobody named another one: root's own

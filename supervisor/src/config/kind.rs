@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::engine::detect::Choice;
 use crate::engine::docker::Endpoint;
+use crate::engine::subnets::Pools;
 use crate::policy::image_name;
 use crate::proxy::UpstreamUrl;
 use crate::units::{
@@ -321,6 +322,21 @@ impl Kind for EngineHost {
     }
 
     fn show(&self, value: &Endpoint) -> Value {
+        value.to_string().into()
+    }
+}
+
+/// Ranges of addresses.
+pub(super) struct Subnets;
+
+impl Kind for Subnets {
+    type Value = Pools;
+
+    fn read(&self, raw: &Raw<'_>) -> Result<Pools, String> {
+        quoted(raw)?.parse().map_err(say)
+    }
+
+    fn show(&self, value: &Pools) -> Value {
         value.to_string().into()
     }
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use super::kind::{
     AbsolutePath, Address, Cpus, Engine, EngineHost, Flag, Grace, Group, Image, Level, LogLevel, Number, Permissions,
-    Size, TimeLimit, Upstream, Words, or_inherit, or_none, word,
+    Size, Subnets, TimeLimit, Upstream, Words, or_inherit, or_none, word,
 };
 use super::place::Places;
 use super::visit::{Key, Visitor};
 use crate::agents::{AgentName, LimitPolicy};
 use crate::engine::detect::{Choice, ENGINE_VARIABLE};
 use crate::engine::docker::Endpoint;
+use crate::engine::subnets::{Pools, SUBNETS_VARIABLE};
 use crate::policy::{MIN_MEMORY, MIN_PIDS};
 use crate::proxy::UpstreamUrl;
 use crate::request::{DEFAULT_IMAGE, DEFAULT_PROXY_PORT, DEFAULT_TIMEOUT, Limits};
@@ -78,6 +79,8 @@ pub struct EngineSettings {
     pub backend: Choice,
     /// Where it answers, instead of where its own tools look.
     pub host: Option<Endpoint>,
+    /// The ranges that subnets of sessions are chosen from, instead of the engine's own and the usual ones.
+    pub subnets: Option<Pools>,
 }
 
 /// `[log]`.
@@ -200,7 +203,7 @@ impl Config {
             token_file: None,
             data_dir: places.data.clone(),
             socket: SocketSettings { path: places.socket.clone(), mode: 0o600, group: None },
-            engine: EngineSettings { backend: Choice::Auto, host: None },
+            engine: EngineSettings { backend: Choice::Auto, host: None, subnets: None },
             log: LogSettings { format: LogFormat::default(), level: LogLevel::info() },
             session: SessionDefaults {
                 image: DEFAULT_IMAGE.to_owned(),
@@ -264,6 +267,7 @@ impl EngineSettings {
     fn visit(&mut self, visitor: &mut impl Visitor) {
         visitor.key(Key::restart("backend").variable(ENGINE_VARIABLE), &Engine, &mut self.backend);
         visitor.key(Key::restart("host").variable("DOCKER_HOST"), &or_none(EngineHost), &mut self.host);
+        visitor.key(Key::restart("subnets").variable(SUBNETS_VARIABLE), &or_none(Subnets), &mut self.subnets);
     }
 }
 

@@ -205,7 +205,7 @@ fn values_are_judged() {
 fn all_changed() -> Config {
     let text = "listen = \"127.0.0.2:1\"\ntoken-file = \"/t\"\ndata-dir = \"/d\"\n\
         [socket]\npath = \"/s\"\nmode = \"0660\"\ngroup = \"g\"\n\
-        [engine]\nbackend = \"docker\"\nhost = \"tcp://h:1\"\n\
+        [engine]\nbackend = \"docker\"\nhost = \"tcp://h:1\"\nsubnets = \"10.9.0.0/16, 10.8.0.0/16\"\n\
         [log]\nformat = \"json\"\nlevel = \"supervisor::proxy=debug\"\n\
         [session]\nimage = \"i:1\"\ncpus = 1.25\nmemory = \"1000m\"\npids = 99\ntimeout = \"none\"\nidle-timeout = \"1h1m1s\"\n\
         save-grace = \"1s\"\nclose-grace = \"0\"\nterm-grace = \"250ms\"\n\
@@ -255,6 +255,7 @@ fn a_reload_takes_what_it_can_and_tells_what_waits() {
             "data-dir",
             "engine.backend",
             "engine.host",
+            "engine.subnets",
             "listen",
             "log.format",
             "socket.group",

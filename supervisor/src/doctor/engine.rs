@@ -3,6 +3,7 @@
 use super::check::Check;
 use crate::agents::{CpuEnforcement, Enforcement, HostSide};
 use crate::engine::error::permission_remedy;
+use crate::engine::info::{REMAPPED, REMAPPED_REMEDY};
 use crate::engine::{Backend, CgroupDriver, CgroupVersion, EngineError, EngineInfo};
 use crate::image::ImageStatus;
 use crate::image::status::build_command;
@@ -30,6 +31,9 @@ pub fn judge(info: &Result<EngineInfo, EngineError>, host: &HostSide) -> Vec<Che
 fn engine(info: &EngineInfo) -> Check {
     let EngineInfo { backend, version, api_version, endpoint, storage_driver, rootless, .. } = info;
     let mode = if *rootless { ", rootless" } else { "" };
+    if info.is_remapped() {
+        return Check::failed(ENGINE, format!("{backend} {version} at {endpoint}: {REMAPPED}"), REMAPPED_REMEDY);
+    }
     match backend {
         Backend::Docker | Backend::Podman => Check::ok(
             ENGINE,
@@ -172,9 +176,11 @@ pub fn remedy(error: &EngineError) -> &'static str {
         EngineError::NoSpace { .. } => {
             "free disk space in the engine's data directory (docker system df shows what is used)"
         }
-        EngineError::NoFreeSubnet | EngineError::SubnetTaken { .. } => {
-            "remove unused networks (docker network prune) or widen default-address-pools"
+        EngineError::NoFreeSubnet { .. } | EngineError::SubnetTaken { .. } => {
+            "remove networks that nobody uses (docker network prune), or name a range that is free, such as \
+             AIGO_ENGINE_SUBNETS=10.90.0.0/16"
         }
+        EngineError::BadSubnets { .. } => "write private ranges with commas in between, or unset the variable",
         EngineError::ImageMissing { .. } => "build the image with: aigo image build",
         EngineError::Timeout { .. } | EngineError::Lost { .. } => "look into the engine's log, then restart it",
         EngineError::NotFound { .. }
@@ -229,6 +235,16 @@ pub(super) mod tests {
             ]
         );
         assert!(checks[2].detail.contains("memory, pids"), "{checks:?}");
+    }
+
+    #[test]
+    fn an_engine_that_maps_users_fails_with_the_name_of_the_setting() {
+        let info = EngineInfo { security_options: vec!["name=seccomp".into(), "name=userns".into()], ..info() };
+        let checks = judge(&Ok(info), &host());
+        assert_eq!(checks[0].status, Verdict::Failed);
+        assert!(
+            checks[0].detail.contains("userns-remap") && checks[0].remedy.as_ref().unwrap().contains("daemon.json")
+        );
     }
 
     #[test]

@@ -28,8 +28,10 @@ mod late;
 
 const NETWORK: &str = "network";
 const GATEWAY: &str = "gateway";
-/// Label of what doctor makes.
+/// Label of what doctor makes; its value is the name of doctor's data directory ([`Identity`](crate::dirs::Identity)).
 pub const LABEL_DOCTOR: &str = "aigo.doctor";
+/// The value where there is no data directory.
+const NOBODY: &str = "nobody";
 
 /// The runner's own attempt has 2 s; the rest is for a slow start.
 const PROBE_DEADLINE: Duration = Duration::from_secs(20);
@@ -41,6 +43,15 @@ const MAX_WORDS: usize = 2048;
 /// A network is in use for a moment after its container is gone.
 const REMOVE_TRIES: u32 = 20;
 const REMOVE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The data directory that doctor works for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct House<'a> {
+    /// Where its locks are.
+    pub(super) locks: &'a Path,
+    /// Marks what is of it on the engine.
+    pub(super) name: &'a str,
+}
 
 /// What came of it.
 #[derive(Debug)]
@@ -61,34 +72,35 @@ impl Found {
 pub(super) async fn probe(
     engine: &SharedEngine,
     image: Option<&str>,
-    locks: Option<&Path>,
+    house: Option<House<'_>>,
     cancel: &CancellationToken,
 ) -> Found {
-    probe_on(engine, image, locks, cancel, None).await
+    probe_on(engine, image, house, cancel, None).await
 }
 
 async fn probe_on(
     engine: &SharedEngine,
     image: Option<&str>,
-    locks: Option<&Path>,
+    house: Option<House<'_>>,
     cancel: &CancellationToken,
     subnet: Option<Ipv4Net>,
 ) -> Found {
     if cancel.is_cancelled() {
         return Found::skipped("cancelled");
     }
-    // Whoever holds the lock is the only doctor here, so that what carries the label is a dead one's.
-    let _lock = locks.and_then(|folder| {
-        std::fs::create_dir_all(folder).ok()?;
-        lock::take(&folder.join("doctor.lock")).ok()?
+    // Whoever holds the lock is the only doctor of this data directory, so that what carries its name is a dead one's.
+    let _lock = house.and_then(|House { locks, .. }| {
+        std::fs::create_dir_all(locks).ok()?;
+        lock::take(&locks.join("doctor.lock")).ok()?
     });
+    let labels = labels(house.map_or(NOBODY, |House { name, .. }| name));
     if _lock.is_some() {
         // Best effort: the checks below say it if the engine does not work.
-        let _ = sweep(engine).await;
+        let _ = sweep(engine, &labels).await;
     }
     let name = format!("aigo-doctor-{}", uuid::Uuid::new_v4().simple());
     let mut found = tokio::select! {
-        found = try_out(engine, image, &name, subnet) => found,
+        found = try_out(engine, image, &name, labels, subnet) => found,
         () = cancel.cancelled() => Found::skipped("cancelled"),
     };
     if let Err(error) = remove(engine, &name).await {
@@ -101,15 +113,15 @@ async fn probe_on(
     found
 }
 
-fn labels() -> Labels {
-    Labels::from([(LABEL_DOCTOR.to_owned(), "probe".to_owned())])
+fn labels(owner: &str) -> Labels {
+    Labels::from([(LABEL_DOCTOR.to_owned(), owner.to_owned())])
 }
 
-async fn sweep(engine: &SharedEngine) -> Result<(), EngineError> {
-    for container in engine.containers(&labels()).await? {
+async fn sweep(engine: &SharedEngine, labels: &Labels) -> Result<(), EngineError> {
+    for container in engine.containers(labels).await? {
         engine.remove(&container.id, true).await?;
     }
-    for network in engine.networks(&labels()).await? {
+    for network in engine.networks(labels).await? {
         engine.remove_network(&network.name).await?;
     }
     Ok(())
@@ -127,8 +139,14 @@ async fn remove(engine: &SharedEngine, name: &str) -> Result<(), EngineError> {
     }
 }
 
-async fn try_out(engine: &SharedEngine, image: Option<&str>, name: &str, subnet: Option<Ipv4Net>) -> Found {
-    let spec = NetworkSpec { name: name.to_owned(), labels: labels(), internal: false, subnet };
+async fn try_out(
+    engine: &SharedEngine,
+    image: Option<&str>,
+    name: &str,
+    labels: Labels,
+    subnet: Option<Ipv4Net>,
+) -> Found {
+    let spec = NetworkSpec { name: name.to_owned(), labels, internal: false, subnet };
     let network = match engine.create_network(&spec).await {
         Ok(network) => network,
         Err(error) => {
@@ -189,7 +207,7 @@ fn container(image: &str, name: &str, network: &Network, url: &str) -> Container
     let mut spec = ContainerSpec::new(name, image);
     spec.entrypoint = Some(vec!["/usr/local/bin/aigo-runner".to_owned()]);
     spec.command = Some(vec!["probe".to_owned(), url.to_owned()]);
-    spec.labels = labels();
+    spec.labels = network.labels.clone();
     spec.network = NetworkAttachment::Network { network: network.name.clone(), address: None };
     spec.extra_hosts = BTreeMap::from([(GATEWAY_NAME.to_owned(), IpAddr::V4(network.gateway))]);
     spec.limits = Limits { memory: Some(64 << 20), pids: Some(32), ..Limits::default() };
@@ -371,10 +389,15 @@ mod tests {
     async fn a_dead_doctors_things_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let fake = asking();
-        let spec = NetworkSpec { name: "old".into(), labels: labels(), internal: false, subnet: None };
+        let spec = NetworkSpec { name: "old".into(), labels: labels("ours"), internal: false, subnet: None };
         fake.create_network(&spec).await.unwrap();
+        let other = NetworkSpec { name: "other".into(), labels: labels("theirs"), ..spec };
+        fake.create_network(&other).await.unwrap();
         let engine: SharedEngine = Arc::new(fake.clone());
-        probe(&engine, None, Some(folder.path()), &CancellationToken::new()).await;
+        let house = House { locks: folder.path(), name: "ours" };
+        probe(&engine, None, Some(house), &CancellationToken::new()).await;
+        assert_eq!(fake.leftovers().len(), 1, "a doctor of another data directory may be at work");
+        fake.remove_network("other").await.unwrap();
         assert_eq!(fake.leftovers(), Vec::<String>::new());
     }
 }

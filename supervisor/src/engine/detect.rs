@@ -93,9 +93,7 @@ pub async fn connect(choice: Choice, env: &HostEnv) -> Result<SharedEngine, Engi
 
 async fn connect_to(candidate: Candidate, env: &HostEnv) -> Result<SharedEngine, EngineError> {
     match candidate {
-        Candidate::Api(wanted, endpoint) => {
-            Ok(Arc::new(DockerEngine::connect(endpoint?, wanted, env.program.clone()).await?))
-        }
+        Candidate::Api(wanted, endpoint) => Ok(Arc::new(DockerEngine::connect(endpoint?, wanted, env).await?)),
         Candidate::Apple { program, auto } => {
             let engine = AppleEngine::connect(program?).await?;
             if auto {

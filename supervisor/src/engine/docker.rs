@@ -8,13 +8,13 @@
 //! - its wait reports a non-zero exit as an error ([`wait`]).
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 
+use super::subnets::{BadPools, Pools};
 use super::{
     Backend, BuildOptions, ContainerId, ContainerInfo, ContainerSpec, ContainerSummary, Created, Engine, EngineError,
     EngineInfo, EventStream, ExecOutput, ExecSpec, ExitInfo, ImageId, ImageInfo, Labels, LimitsUpdate, LogsQuery,
@@ -34,6 +34,8 @@ mod libpod;
 mod network;
 mod output;
 mod progress;
+#[cfg(target_os = "linux")]
+mod rootlesskit;
 mod spec;
 #[cfg(test)]
 mod stand_in;
@@ -54,17 +56,15 @@ pub struct DockerEngine {
 
 impl DockerEngine {
     /// Asks the engine for its version (one round trip; two with Podman) and agrees on an API version with it. Any of the
-    /// two will do unless one is `wanted`. `program` is [`HostEnv::program`].
+    /// two will do unless one is `wanted`. Of `env` only what it says of our own side is used.
     ///
     /// # Errors
-    /// As [`Engine::detect`].
-    pub async fn connect(
-        endpoint: Endpoint,
-        wanted: Option<Backend>,
-        program: Option<PathBuf>,
-    ) -> Result<Self, EngineError> {
+    /// As [`Engine::detect`]; [`EngineError::BadSubnets`].
+    pub async fn connect(endpoint: Endpoint, wanted: Option<Backend>, env: &HostEnv) -> Result<Self, EngineError> {
+        let bad = |error: BadPools| EngineError::BadSubnets { reason: error.to_string() };
+        let subnets = env.subnets.as_deref().map(str::parse::<Pools>).transpose().map_err(bad)?;
         let wire = Wire::connect(endpoint, wanted).await?;
-        Ok(Self { wire: Wire { program, ..wire } })
+        Ok(Self { wire: Wire { program: env.program.clone(), subnets, ..wire } })
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::info::Backend;
+use super::subnets::SUBNETS_VARIABLE;
 
 /// What a call was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,10 +66,16 @@ pub enum EngineError {
     #[error("no disk space left for {what}: {message}; free some in the engine's data directory")]
     NoSpace { what: &'static str, message: String },
     #[error(
-        "no free private IPv4 subnet is left for a network; remove unused networks (docker network prune) or widen \
-         default-address-pools in the engine's configuration"
+        "no free IPv4 subnet is left for a network in {pools}: all of it is in use by networks of the engine or covered by \
+         routes of this host (ip route show table all); remove networks that nobody uses (docker network prune), or \
+         name a range that is free: {SUBNETS_VARIABLE}=10.90.0.0/16, or the key engine.subnets of the service"
     )]
-    NoFreeSubnet,
+    NoFreeSubnet {
+        /// What was looked through.
+        pools: String,
+    },
+    #[error("{SUBNETS_VARIABLE} (engine.subnets) cannot be used: {reason}")]
+    BadSubnets { reason: String },
     #[error("the subnet of a network overlaps another one: {message}")]
     SubnetTaken { message: String },
     #[error("the image build failed at step {step:?}: {message}")]
@@ -100,7 +107,8 @@ impl EngineError {
             | EngineError::BadEndpoint { .. }
             | EngineError::TooOld { .. }
             | EngineError::NoSpace { .. }
-            | EngineError::NoFreeSubnet
+            | EngineError::NoFreeSubnet { .. }
+            | EngineError::BadSubnets { .. }
             | EngineError::SubnetTaken { .. }
             | EngineError::BuildFailed { .. }
             | EngineError::Refused { .. }

@@ -185,7 +185,22 @@ pub struct EngineInfo {
     pub warnings: Vec<String>,
 }
 
+/// Why an engine that maps users cannot be used, and what to do.
+pub const REMAPPED: &str = "the engine maps the users of its containers to other users of this host (userns-remap), who may \
+                            not work in your folder";
+/// See [`REMAPPED`].
+pub const REMAPPED_REMEDY: &str = "remove userns-remap from the engine's configuration (/etc/docker/daemon.json, or the flag \
+                                   --userns-remap) and restart it, or use an engine of your own: rootless Docker or Podman";
+
 impl EngineInfo {
+    /// Whether users of containers are other users of this host by the engine's configuration: files of a mounted folder
+    /// belong to nobody there, and what is made belongs to a user that nobody is. A rootless engine maps its own user to
+    /// root, and that one can work in its folders.
+    #[must_use]
+    pub fn is_remapped(&self) -> bool {
+        self.security_options.iter().any(|option| option == "name=userns" || option.starts_with("name=userns,"))
+    }
+
     /// Which engine this is.
     #[must_use]
     pub fn identity(&self) -> EngineIdentity {

@@ -1,4 +1,4 @@
-//! Networks of our own, and the choice of a subnet where the engine has run out of them.
+//! Networks of our own, and their subnets.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -25,7 +25,7 @@ pub struct NetworkSpec {
     pub labels: Labels,
     /// Without a route out: only the gateway answers.
     pub internal: bool,
-    /// A subnet to use; the engine's choice if `None`.
+    /// A subnet to use; if `None`, a free one is chosen (see [`subnets`](super::subnets)), or by the engine where it knows better.
     pub subnet: Option<Ipv4Net>,
 }
 
@@ -60,6 +60,11 @@ impl Ipv4Net {
     #[must_use]
     pub fn around(address: Ipv4Addr, prefix: u8) -> Option<Self> {
         (prefix <= 32).then(|| Self { first: u32::from(address) & mask(prefix), prefix })
+    }
+
+    /// A subnet that is known at compile time; its host bits have to be zero.
+    pub(super) const fn of(first: [u8; 4], prefix: u8) -> Self {
+        Self { first: u32::from_be_bytes(first), prefix }
     }
 
     #[must_use]
@@ -125,45 +130,6 @@ impl FromStr for Ipv4Net {
     }
 }
 
-/// Private ranges searched for a free /24 (RFC 1918), those that home and company networks use least first.
-const RANGES: [(Ipv4Addr, u8); 3] =
-    [(Ipv4Addr::new(10, 201, 0, 0), 16), (Ipv4Addr::new(172, 30, 0, 0), 15), (Ipv4Addr::new(10, 202, 0, 0), 15)];
-
-/// Private /24 subnets that overlap none of `taken`, range by range, each from a place in it that follows from `name`: those
-/// who look at the same time do not all try the same one first.
-pub fn free_subnets<'a>(taken: &'a [Ipv4Net], name: &str) -> impl Iterator<Item = Ipv4Net> + 'a {
-    let start = place_of(name);
-    RANGES
-        .into_iter()
-        .flat_map(move |(first, prefix)| {
-            let count = 1u32 << (24 - prefix);
-            let nth = move |index: u32| u32::from(first) + ((start.wrapping_add(index) % count) << 8);
-            (0..count).map(move |index| Ipv4Net { first: nth(index), prefix: 24 })
-        })
-        .filter(|candidate| !taken.iter().any(|other| other.overlaps(*candidate)))
-}
-
-/// A number for a name, by FNV-1a: any that spreads would do.
-fn place_of(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// The destinations in the text of `/proc/net/route` (proc(5): addresses are hexadecimal in the machine's byte order),
-/// without the default route. Lines that make no sense are left out.
-pub fn parse_routes(text: &str) -> Vec<Ipv4Net> {
-    text.lines()
-        .skip(1)
-        .filter_map(|line| {
-            let mut fields = line.split_whitespace();
-            let destination = u32::from_str_radix(fields.nth(1)?, 16).ok()?.to_ne_bytes();
-            let mask = u32::from_str_radix(fields.nth(5)?, 16).ok()?.to_ne_bytes();
-            let prefix = u8::try_from(u32::from_be_bytes(mask).count_ones()).ok()?;
-            Ipv4Net::around(Ipv4Addr::from(destination), prefix)
-        })
-        .filter(|route| route.prefix > 0)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,39 +150,5 @@ mod tests {
         for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "fd00::/8", "10.0.0.0/-1"] {
             assert!(bad.parse::<Ipv4Net>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_free_subnet_avoids_what_is_taken() {
-        let first = |taken: &[Ipv4Net]| free_subnets(taken, "n").next();
-        let within = |range: &str, taken: &[Ipv4Net]| first(taken).is_some_and(|found| net(range).overlaps(found));
-        assert!(within("10.201.0.0/16", &[]));
-        assert!(within("172.30.0.0/15", &[net("10.0.0.0/8")]));
-        assert!(within("10.201.128.0/17", &[net("10.201.0.0/17")]));
-        assert!(within("10.201.0.0/17", &[net("10.201.128.0/17")]));
-        assert_eq!(first(&[net("0.0.0.0/0")]), None);
-        let all: std::collections::BTreeSet<u32> = free_subnets(&[], "n").map(|net| net.first).collect();
-        assert_eq!(all.len(), 256 + 512 + 512);
-    }
-
-    /// Forty launches have seen the same subnets taken; each takes the first of its own that nobody has taken meanwhile.
-    #[test]
-    fn those_who_look_at_once_find_one_within_a_few_tries() {
-        let mut taken = std::collections::BTreeSet::new();
-        for session in 0..40 {
-            let mut tries = free_subnets(&[], &format!("aigo-{session:012x}"));
-            let place = tries.position(|candidate| taken.insert(candidate.first));
-            assert!(place.is_some_and(|place| place < 8), "session {session}: {place:?}");
-        }
-    }
-
-    #[cfg(target_endian = "little")]
-    #[test]
-    fn routes_are_read() {
-        let text = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
-                    eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
-                    docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
-                    junk\n";
-        assert_eq!(parse_routes(text), vec![net("172.17.0.0/16")]);
     }
 }

@@ -11,7 +11,6 @@ mod checkpoint;
 mod facts;
 mod heartbeat;
 mod intake;
-mod last_words;
 mod losses;
 mod notices;
 mod pace;
@@ -446,12 +445,7 @@ impl Driver {
             }
             outcome => {
                 let exit = outcome.ok();
-                let mut facts = self.vitals.exit_facts(exit.as_ref(), end, self.ipc.path());
-                if !self.machine.has_last_word()
-                    && let Some(container) = &self.container
-                {
-                    facts.log = last_words::of(&self.engine, container).await;
-                }
+                let facts = self.vitals.exit_facts(exit.as_ref(), end, self.ipc.path());
                 // An engine that shuts down stops its containers first, one that starts anew ends those of its predecessor:
                 // then the engine is what was lost. Whoever asked us for the end is the reason for it, however the engine is.
                 let with_engine = exit.is_some_and(|exit| facts::ended_with_engine(&exit, booted_at()));

@@ -1,6 +1,7 @@
 //! Brings a session up, has it driven, and lets go of everything it holds, whatever happened in between.
 
 mod adopt;
+mod last_words;
 mod provision;
 
 pub use adopt::{AdoptError, Adopted};
@@ -361,6 +362,10 @@ impl Life {
         };
         let Self { launcher, id, mut driver, resources, .. } = self;
         let launched = resources.launched;
+        let ending = match resources.engine_touched {
+            true => last_words::explain(ending, &launcher.engine, &id).await,
+            false => ending,
+        };
         // Whoever goes on from here only has to let go: the container, and what it could tell, may be gone by then.
         reach("ending.before");
         if driver.survives()

@@ -219,11 +219,6 @@ impl Machine {
         self.attached || self.question_pending || self.model_requests > 0
     }
 
-    /// Whether the runner has said how it ends.
-    pub fn has_last_word(&self) -> bool {
-        self.exiting.is_some() || self.failed_step.is_some()
-    }
-
     /// Whether the runner has yet to accept or drop the input `id`.
     pub fn waits_for(&self, id: &str) -> bool {
         self.unaccepted.contains(id)

@@ -6,6 +6,9 @@
 //! and nobody heard, is stored first ([`drain`]), so that nothing of it is lost.
 //!
 //! Only the engine that a session is on can be asked about it: sessions of another one are left alone ([`elsewhere`]).
+//!
+//! A row proves no ownership, since a data directory can be copied with its rows: what is removed from the engine has to carry
+//! the name of this data directory, which a copy does not have ([`Identity`](crate::dirs::Identity)).
 
 mod drain;
 
@@ -19,7 +22,7 @@ use super::resources::{object_name, remove_engine_objects, remove_folder, remove
 use super::status::{EndReason, Ending};
 use super::{SessionId, doubt};
 use crate::dirs::{DataDir, SessionDir};
-use crate::engine::{EngineIdentity, Labels};
+use crate::engine::{EngineError, EngineIdentity, Labels};
 use crate::failpoint::reach;
 use crate::plan::{LABEL_INSTANCE, LABEL_SESSION};
 use crate::store::{Outcome, SessionFilter, SessionRow, Store, StoreError};
@@ -110,7 +113,7 @@ pub fn elsewhere(row: &SessionRow, here: &EngineIdentity) -> Option<String> {
 }
 
 async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) {
-    let Launcher { engine, store, dirs, .. } = launcher;
+    let Launcher { store, dirs, .. } = launcher;
     let folder = dirs.session(&row.id);
     let lock = match lock::take(&folder.lock()) {
         Ok(Some(lock)) => Some(lock),
@@ -134,7 +137,7 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
         }
     }
     reach("sweep.locked");
-    let problems = remove_engine_objects(engine, &row.id).await;
+    let problems = remove_own(launcher, &row.id).await;
     if !problems.is_empty() {
         // Its container may still write: it stays as it is until the engine answers again.
         swept.problems.extend(problems);
@@ -214,6 +217,29 @@ async fn forget(folder: &SessionDir) -> Vec<String> {
     }
 }
 
+/// Removes what the session has on the engine, unless it carries the name of another data directory: this one is a copy
+/// then, and the session that of the original. Returns what could not be removed.
+async fn remove_own(launcher: &Launcher, id: &SessionId) -> Vec<String> {
+    let Launcher { engine, instance, .. } = launcher;
+    let labels = Labels::from([(LABEL_SESSION.to_owned(), id.to_string())]);
+    let found = async {
+        let containers = engine.containers(&labels).await?.into_iter().map(|container| container.labels);
+        let networks = engine.networks(&labels).await?.into_iter().map(|network| network.labels);
+        Ok::<Vec<Labels>, EngineError>(containers.chain(networks).collect())
+    };
+    match found.await {
+        Ok(found) => {
+            let owners = || found.iter().filter_map(|labels| labels.get(LABEL_INSTANCE));
+            if let Some(owner) = owners().find(|owner| ***owner != **instance) {
+                tracing::info!("{} belongs to the data directory {owner}, and is left alone", object_name(id));
+                return Vec::new();
+            }
+            remove_engine_objects(engine, id).await
+        }
+        Err(error) => vec![error.to_string()],
+    }
+}
+
 async fn engine_sessions(launcher: &Launcher, swept: &mut Swept) -> BTreeSet<SessionId> {
     let labels = Labels::from([(LABEL_INSTANCE.to_owned(), launcher.instance.to_string())]);
     let session = |labels: &Labels| labels.get(LABEL_SESSION).and_then(|id| id.parse::<SessionId>().ok());
@@ -241,7 +267,7 @@ fn folders(dirs: &DataDir) -> Vec<(SessionId, Option<Duration>)> {
 }
 
 async fn sweep_folders(launcher: &Launcher, known: &BTreeSet<SessionId>, swept: &mut Swept) {
-    let Launcher { engine, store, dirs, identity, .. } = launcher;
+    let Launcher { store, dirs, identity, .. } = launcher;
     for (id, age) in folders(dirs) {
         let folder = dirs.session(&id);
         if known.contains(&id) || lock::is_held(&folder.lock()) {
@@ -250,7 +276,7 @@ async fn sweep_folders(launcher: &Launcher, known: &BTreeSet<SessionId>, swept: 
         match store.session(&id).await {
             Ok(Some(row)) if elsewhere(&row, identity).is_some() => {}
             Ok(Some(row)) if row.ended_at.is_some() => {
-                let problems = remove_engine_objects(engine, &id).await;
+                let problems = remove_own(launcher, &id).await;
                 if problems.is_empty() {
                     swept.problems.extend(remove_mount_points(store, &id, &row.workspace, None).await);
                     swept.problems.extend(forget(&folder).await);

@@ -136,7 +136,7 @@ pub enum SessionFilter {
 }
 
 /// The first tables called the program `agent`, and whose account it is on came later, as `principal`.
-const COLUMNS: &str = "id, status, reason, agent, image, workspace, created_at, ended_at, owner_pid, container, network, \
+pub(super) const COLUMNS: &str = "id, status, reason, agent, image, workspace, created_at, ended_at, owner_pid, container, network, \
                        summary, engine_id, engine_endpoint, principal, request";
 
 impl Store {
@@ -326,6 +326,19 @@ impl Store {
 }
 
 fn end(transaction: Transaction<'_>, id: &SessionId, outcome: Outcome, event: HostEvent) -> Result<u64, JobError> {
+    let seq = end_in(&transaction, id, outcome, event)?;
+    reach("end.stored.before");
+    transaction.commit()?;
+    Ok(seq)
+}
+
+/// The end of a session, and the event that tells of it.
+pub(super) fn end_in(
+    transaction: &Transaction<'_>,
+    id: &SessionId,
+    outcome: Outcome,
+    event: HostEvent,
+) -> Result<u64, JobError> {
     let ending = outcome.ending.map(|ending| serde_json::to_string(&ending)).transpose()?;
     let summary = outcome.summary.map(|summary| serde_json::to_string(&summary)).transpose()?;
     transaction.execute(
@@ -333,13 +346,10 @@ fn end(transaction: Transaction<'_>, id: &SessionId, outcome: Outcome, event: Ho
         params![id.as_str(), outcome.status.word(), ending, summary, Timestamp::now().to_string()],
     )?;
     transaction.execute("DELETE FROM checkpoints WHERE session = ?1", [id.as_str()])?;
-    let seq = insert_next(&transaction, id, event.into())?;
-    reach("end.stored.before");
-    transaction.commit()?;
-    Ok(seq)
+    insert_next(transaction, id, event.into())
 }
 
-fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
+pub(super) fn read(row: &Row<'_>) -> Result<SessionRow, JobError> {
     let text = |index: usize| row.get::<_, String>(index);
     let time = |text: String| text.parse::<Timestamp>().map_err(|error| JobError::Corrupt(error.to_string()));
     let status = text(1)?;

@@ -10,7 +10,8 @@ use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::dirs;
+use super::claim::{self, Claim};
+use crate::dirs::{self, Identity};
 
 /// Jobs that may wait for the thread; beyond it callers wait.
 const QUEUE: usize = 256;
@@ -111,18 +112,18 @@ impl From<serde_json::Error> for JobError {
 impl Store {
     /// Opens or makes the database and starts its thread.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let sqlite = |source| StoreError::Sqlite { path: path.to_owned(), source };
-        let _turn = take_turn(path)?;
-        close_to_others(path);
-        let mut connection = Connection::open(path).map_err(sqlite)?;
-        connection.busy_timeout(BUSY).map_err(sqlite)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
-        // NORMAL in WAL mode survives the death of the process; a power failure may lose the last moments, not the file.
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite)?;
-        connection.pragma_update(None, "foreign_keys", true).map_err(sqlite)?;
-        // Negative: KiB, see https://sqlite.org/pragma.html#pragma_cache_size
-        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(sqlite)?;
-        migrate(&mut connection).map_err(|source| StoreError::Migration { path: path.to_owned(), source })?;
+        Self::start(path, connect(path)?)
+    }
+
+    /// Opens or makes the database of a data directory. One that comes from another data directory is this one's from now
+    /// on, and what was unfinished in it is marked as ended: see [`Claim`].
+    pub fn open_as(path: &Path, identity: &Identity) -> Result<(Self, Option<Claim>), StoreError> {
+        let mut connection = connect(path)?;
+        let claim = claim::claim(&mut connection, identity).map_err(|error| failed(path, error))?;
+        Ok((Self::start(path, connection)?, claim))
+    }
+
+    fn start(path: &Path, mut connection: Connection) -> Result<Self, StoreError> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::Builder::new().name("store".into());
         thread
@@ -147,10 +148,30 @@ impl Store {
         });
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
         let result = result.await.map_err(|_| StoreError::Closed)?;
-        result.map_err(|error| match error {
-            JobError::Sqlite(source) => StoreError::Sqlite { path: (*self.path).clone(), source },
-            JobError::Corrupt(what) => StoreError::Corrupt { path: (*self.path).clone(), what },
-        })
+        result.map_err(|error| failed(&self.path, error))
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let sqlite = |source| StoreError::Sqlite { path: path.to_owned(), source };
+    let _turn = take_turn(path)?;
+    close_to_others(path);
+    let mut connection = Connection::open(path).map_err(sqlite)?;
+    connection.busy_timeout(BUSY).map_err(sqlite)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
+    // NORMAL in WAL mode survives the death of the process; a power failure may lose the last moments, not the file.
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(sqlite)?;
+    // Negative: KiB, see https://sqlite.org/pragma.html#pragma_cache_size
+    connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(sqlite)?;
+    migrate(&mut connection).map_err(|source| StoreError::Migration { path: path.to_owned(), source })?;
+    Ok(connection)
+}
+
+fn failed(path: &Path, error: JobError) -> StoreError {
+    match error {
+        JobError::Sqlite(source) => StoreError::Sqlite { path: path.to_owned(), source },
+        JobError::Corrupt(what) => StoreError::Corrupt { path: path.to_owned(), what },
     }
 }
 

@@ -8,7 +8,7 @@ use ipc_protocol::host::HostIpc;
 use ipc_protocol::journal::{Cursor, Writer};
 use supervisor::dirs::SessionDir;
 use supervisor::engine::fake::{Call, Fault};
-use supervisor::engine::{EngineError, EngineIdentity};
+use supervisor::engine::{Engine, EngineError, EngineIdentity};
 use supervisor::session::SessionId;
 use supervisor::session::control::Request;
 use supervisor::session::event::{HostEvent, SessionEvent, What};
@@ -39,6 +39,30 @@ async fn a_dead_owners_session_is_ended_once() {
     let row = house.launcher.store.session(&id).await.unwrap().unwrap();
     assert_eq!((row.status, row.ending.unwrap().reason), (Status::Cancelled, EndReason::Cancelled));
     house.assert_nothing_left("dead owner").await;
+}
+
+#[tokio::test]
+async fn what_carries_the_name_of_another_data_directory_is_never_removed() {
+    let house = House::new();
+    let id = SessionId::random();
+    let row = SessionRow::new(id.clone(), "command", IMAGE, &house.workspace);
+    house.launcher.store.insert_session(row).await.unwrap();
+    let name = format!("aigo-{id}");
+    let labels = [("aigo.instance", "another"), ("aigo.session", id.as_str())];
+    let spec = supervisor::engine::NetworkSpec {
+        name: name.clone(),
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        ..Default::default()
+    };
+    house.launcher.engine.create_network(&spec).await.unwrap();
+    // As long as the row is unfinished, when it has ended, and when only its folder is left.
+    for _ in 0..3 {
+        std::fs::create_dir_all(house.launcher.dirs.session(&id).root()).unwrap();
+        assert_eq!(house.sweep().await.problems, Vec::<String>::new());
+        assert_eq!(house.fake.leftovers().len(), 1);
+    }
+    house.fake.remove_network(&name).await.unwrap();
+    house.assert_nothing_left("another's").await;
 }
 
 #[tokio::test]

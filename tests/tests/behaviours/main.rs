@@ -7,7 +7,9 @@
 
 mod commands;
 mod endings;
+mod engines;
 mod faults;
+mod identity;
 mod image;
 mod kill;
 mod limits;
@@ -18,6 +20,7 @@ mod project_folder;
 mod prompts;
 mod resources;
 mod steering;
+mod subnets;
 mod terminal;
 mod timeouts;
 mod workspace;

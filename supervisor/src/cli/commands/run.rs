@@ -94,6 +94,7 @@ async fn by_service(
 fn refused(refused: Refused) -> CliError {
     match refused {
         Refused::Access(error) => CliError::environment(error),
+        Refused::Remapped => CliError::environment(refused),
         Refused::Folder { .. } | Refused::Script(_) | Refused::Record(_) | Refused::Cpus(_) | Refused::Denied(_) => {
             CliError::usage(refused)
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::{Source, absolute};
 use crate::cli::args::Global;
 use crate::cli::args::serve::ServeArgs;
+use crate::cli::context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::log::ServiceLog;
 use crate::cli::say;
@@ -22,7 +23,7 @@ use crate::serve::descriptors;
 use crate::serve::engine::EngineSlot;
 use crate::serve::manager::Manager;
 use crate::serve::{Daemon, Options};
-use crate::store::{Decision, NewAudit, Store};
+use crate::store::{Decision, NewAudit};
 
 /// Bytes of a token: shorter ones can be guessed.
 const MIN_TOKEN: usize = 16;
@@ -39,8 +40,10 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
     }
     let token = config.token_file.as_deref().map(read_token).transpose()?.map(Arc::new);
     let dirs = DataDir::open(Some(&config.data_dir), |_| None).map_err(CliError::environment)?;
-    let store = Store::open(&dirs.database()).map_err(CliError::environment)?;
-    let instance = dirs.instance().map_err(CliError::environment)?.into();
+    let (store, instance, claim) = context::open(&dirs)?;
+    if let Some(claim) = claim {
+        tracing::warn!("{}", claim.notice(dirs.root()));
+    }
     let options = Options {
         listen: config.listen,
         token,
@@ -54,6 +57,7 @@ pub async fn run(global: &Global, args: &ServeArgs) -> Result<Exit, CliError> {
         env.docker_host = Some(endpoint.to_string());
         env.container_host = Some(endpoint.to_string());
     }
+    env.subnets = config.engine.subnets.as_ref().map(ToString::to_string);
     let engine = EngineSlot::new(config.engine.backend, env);
     // Before anything is promised: a signal that comes now is served in its turn, too.
     let mut term = signal(SignalKind::terminate()).map_err(CliError::environment)?;

@@ -41,7 +41,7 @@ pub(super) async fn create(wire: &Wire, wanted: &ContainerSpec) -> Result<Create
     let about = About::container("create container", &wanted.name);
     let options = CreateContainerOptionsBuilder::new().name(&wanted.name).build();
     sources_can_be_mounted(wire, wanted)?;
-    let (body, mut warnings) = wire.dialect.create(spec::body(wanted));
+    let (body, mut warnings) = wire.container(spec::body(wanted));
     deadline::within(about.what, deadline::CREATE, async {
         let answer = wire
             .docker
@@ -92,7 +92,7 @@ pub(super) async fn inspect(wire: &Wire, id: &ContainerId) -> Result<ContainerIn
             what: about.what,
             message: "the answer lacks the container's id or state".to_owned(),
         })?;
-        if wire.dialect.shares_cgroup() {
+        if wire.shares_cgroup() {
             info.pid = None;
         }
         Ok(info)

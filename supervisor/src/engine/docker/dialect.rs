@@ -25,6 +25,8 @@
 //! | build | BuildKit | its own, like the classic builder | asked as the classic builder |
 //! | events | `die`, `destroy` | asked for as `died`, told as `die`; `remove` | all are asked for and read |
 //! | refusals | 403, 404, 409 | mostly 500 with a sentence | by the sentence |
+//!
+//! A rootless Docker is like the other one but for its limits and its network namespace ([`super::wire`], [`super::gateway`]).
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, ResourcesUlimits};
 use bollard::query_parameters::BuilderVersion;
@@ -141,9 +143,9 @@ impl Dialect {
     }
 }
 
-/// Takes out what the kernel cannot enforce for this engine: rootless Podman drops some of it in silence and fails on the
-/// rest.
-fn leave_out(host: &mut HostConfig, can: LimitSupport) -> Vec<String> {
+/// Takes out what the kernel cannot enforce for this engine: rootless ones drop some of it in silence, and Podman fails on
+/// the rest.
+pub(super) fn leave_out(host: &mut HostConfig, can: LimitSupport) -> Vec<String> {
     let mut lost = Vec::new();
     if !can.memory && host.memory.take().is_some() {
         host.memory_swap = None;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::engine::EngineError;
 use crate::engine::apple::place::Place;
+use crate::engine::subnets::SUBNETS_VARIABLE;
 
 /// Where a root-owned Docker listens if nobody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -59,6 +60,8 @@ pub struct HostEnv {
     pub apple: Place,
     /// The `aigo` program, which listens inside rootless networks (see [`hand_over`](super::gateway::hand_over)).
     pub program: Option<PathBuf>,
+    /// [`SUBNETS_VARIABLE`], or the configuration's key: the ranges that subnets of sessions are chosen from.
+    pub subnets: Option<String>,
 }
 
 impl HostEnv {
@@ -78,6 +81,7 @@ impl HostEnv {
             root: nix::unistd::geteuid().is_root(),
             apple: Place::here(),
             program: std::env::current_exe().ok(),
+            subnets: text(SUBNETS_VARIABLE),
         }
     }
 }

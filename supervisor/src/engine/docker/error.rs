@@ -69,7 +69,7 @@ impl<'a> About<'a> {
             return EngineError::NoSpace { what: self.what, message: clip(message) };
         }
         if has("address pools have been fully subnetted") || has("non-overlapping ipv4 address pool") {
-            return EngineError::NoFreeSubnet;
+            return EngineError::NoFreeSubnet { pools: "the engine's own address pools".to_owned() };
         }
         if self.object == Object::Network && (has("overlap") || has("already used on the host or by another config")) {
             return EngineError::SubnetTaken { message: clip(message) };
@@ -196,10 +196,10 @@ mod tests {
             EngineError::MountMissing { path: "/no pe".into() }
         );
         let network = About::network("create network", "n");
-        assert_eq!(
+        assert!(matches!(
             refuse(network, 500, "all predefined address pools have been fully subnetted"),
-            EngineError::NoFreeSubnet
-        );
+            EngineError::NoFreeSubnet { .. }
+        ));
         assert!(matches!(
             refuse(network, 403, "error while removing network: network n id 1 has active endpoints"),
             EngineError::InUse { what: Object::Network, .. }

@@ -3,15 +3,15 @@
 //! ```text
 //! Docker             the gateway is an address of this host as soon as the network is there: bind
 //! rootful Podman     … as soon as a container of the network runs: bind ahead of it (IP_FREEBIND, ip(7))
-//! rootless Podman    the gateway lies in the network namespace that its user's networks share. A socket belongs to the
+//! rootless engines   the gateway lies in the network namespace that its user's networks share. A socket belongs to the
 //!                    namespace that it was made in, whoever holds it:
 //!
 //!     aigo ──► podman unshare --rootless-netns ──► aigo (hand-over): socket, bind, listen
-//!      ▲                                              │ the socket, as SCM_RIGHTS (unix(7))
+//!      ▲       nsenter, of rootless Docker            │ the socket, as SCM_RIGHTS (unix(7))
 //!      └──────────────────────────────────────────────┘
 //! ```
 //!
-//! So in all three cases containers are seen with their own addresses, and nobody but they can reach the listener.
+//! So in all cases containers are seen with their own addresses, and nobody but they can reach the listener.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -27,6 +27,9 @@ const BACKLOG: i32 = 1024;
 
 pub(super) async fn listen(wire: &Wire, network: &Network, port: u16) -> io::Result<TcpListener> {
     match &wire.dialect {
+        Dialect::Docker if wire.told().await.map_err(io::Error::other)?.rootless => {
+            inside::listen_with_docker(wire, network.gateway, port).await
+        }
         Dialect::Docker => TcpListener::bind((network.gateway, port)).await,
         Dialect::Podman(podman) if podman.rootless => inside::listen(wire, podman, network.gateway, port).await,
         Dialect::Podman(_) => from_std(ahead(SocketAddrV4::new(network.gateway, port))?),
@@ -66,6 +69,7 @@ mod inside {
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixStream;
+    use std::path::Path;
     use std::process::Stdio;
     use std::time::Duration;
 
@@ -75,7 +79,9 @@ mod inside {
     };
     use tokio::process::Command;
 
+    use super::super::endpoint::Endpoint;
     use super::super::libpod::Libpod;
+    use super::super::rootlesskit;
     use super::{Ipv4Addr, SocketAddrV4, TcpListener, Wire, ahead, from_std, io};
 
     /// Entering the namespaces takes 0.1 s; making the network namespace for a first container, half a second. An emulated
@@ -89,17 +95,41 @@ mod inside {
     const WORD: &str = "hand-over-listener";
 
     pub(super) async fn listen(wire: &Wire, podman: &Libpod, gateway: Ipv4Addr, port: u16) -> io::Result<TcpListener> {
-        same_user(podman)?;
+        same_user("Podman", podman.socket.as_deref())?;
+        let mut podman = Command::new("podman");
+        podman.args(["unshare", "--rootless-netns"]);
+        // With it the command line would ask a service, which cannot do this for us.
+        podman.env_remove("CONTAINER_HOST").env_remove("CONTAINER_CONNECTION");
+        listen_by(podman, "podman unshare", wire, gateway, port).await
+    }
+
+    /// RootlessKit has made a user and a network namespace, in which Docker runs.
+    pub(super) async fn listen_with_docker(wire: &Wire, gateway: Ipv4Addr, port: u16) -> io::Result<TcpListener> {
+        let socket = match &wire.endpoint {
+            Endpoint::Unix(socket) => Some(socket.as_path()),
+            Endpoint::Tcp(_) => None,
+        };
+        same_user("Docker", socket)?;
+        let namespaces = rootlesskit::find(socket.unwrap_or_else(|| Path::new(""))).await?;
+        let mut nsenter = Command::new("nsenter");
+        nsenter.arg("--preserve-credentials").args(namespaces.arguments()).arg("--");
+        listen_by(nsenter, "nsenter", wire, gateway, port).await
+    }
+
+    /// Has a copy of this program listen inside namespaces that `enter` leads into.
+    async fn listen_by(
+        mut enter: Command,
+        name: &str,
+        wire: &Wire,
+        gateway: Ipv4Addr,
+        port: u16,
+    ) -> io::Result<TcpListener> {
         let program = wire.program.as_ref().ok_or_else(|| io::Error::other("aigo's own program cannot be found"))?;
         let (ours, theirs) = UnixStream::pair()?;
-        let entering = Command::new("podman")
-            .args(["unshare", "--rootless-netns"])
+        let entering = enter
             .arg(program)
             .arg(WORD)
             .arg(SocketAddrV4::new(gateway, port).to_string())
-            // With it the command line would ask a service, which cannot do this for us.
-            .env_remove("CONTAINER_HOST")
-            .env_remove("CONTAINER_CONNECTION")
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -107,30 +137,30 @@ mod inside {
             .output();
         let output = tokio::time::timeout(DEADLINE, entering)
             .await
-            .map_err(|_elapsed| io::Error::other(format!("podman unshare did not end within {DEADLINE:?}")))?
-            .map_err(|error| io::Error::other(format!("the podman command cannot be run: {error}")))?;
+            .map_err(|_elapsed| io::Error::other(format!("{name} did not end within {DEADLINE:?}")))?
+            .map_err(|error| io::Error::other(format!("{name} cannot be run: {error}")))?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
             let words = words.trim();
             let from = words.ceil_char_boundary(words.len().saturating_sub(MAX_WORDS));
-            return Err(io::Error::other(format!("podman unshare --rootless-netns failed: {}", &words[from..])));
+            return Err(io::Error::other(format!("{name} failed: {}", &words[from..])));
         }
         from_std(receive(&ours)?.into())
     }
 
     /// Only its own user can enter a rootless engine's namespaces.
-    fn same_user(podman: &Libpod) -> io::Result<()> {
-        let socket = podman.socket.as_ref().ok_or_else(|| {
-            io::Error::other(
-                "rootless Podman behind tcp:// has its networks where aigo cannot enter; use its unix socket",
-            )
+    fn same_user(engine: &str, socket: Option<&Path>) -> io::Result<()> {
+        let socket = socket.ok_or_else(|| {
+            io::Error::other(format!(
+                "rootless {engine} behind tcp:// has its networks where aigo cannot enter; use its unix socket"
+            ))
         })?;
         let (owner, us) = (std::fs::metadata(socket)?.uid(), nix::unistd::geteuid().as_raw());
         if owner == us {
             return Ok(());
         }
         Err(io::Error::other(format!(
-            "the rootless Podman at {} is that of user {owner}, and only they can listen on its networks; run aigo as \
+            "the rootless {engine} at {} is that of user {owner}, and only they can listen on its networks; run aigo as \
              them, or use a rootful engine",
             socket.display()
         )))
@@ -148,7 +178,7 @@ mod inside {
             RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
             _ => None,
         });
-        found.ok_or_else(|| io::Error::other("podman unshare ended without handing a socket over"))
+        found.ok_or_else(|| io::Error::other("the helper ended without handing a socket over"))
     }
 
     /// The other side: listens where this process is, and gives the socket to whoever holds the other end of standard
@@ -174,6 +204,10 @@ mod inside {
 
     pub(super) async fn listen(_: &Wire, _: &Libpod, _: Ipv4Addr, _: u16) -> io::Result<TcpListener> {
         Err(io::Error::other("Podman's networks lie in a VM here, where aigo cannot listen; use Docker"))
+    }
+
+    pub(super) async fn listen_with_docker(_: &Wire, _: Ipv4Addr, _: u16) -> io::Result<TcpListener> {
+        Err(io::Error::other("a rootless engine's networks lie in a VM here, where aigo cannot listen"))
     }
 }
 

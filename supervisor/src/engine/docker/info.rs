@@ -6,8 +6,8 @@ use bollard::models::{NetworkInspect, SystemInfo, SystemInfoCgroupDriverEnum, Sy
 
 use super::dialect::Dialect;
 use super::error::About;
-use super::wire::Wire;
-use crate::engine::{CgroupDriver, CgroupVersion, EngineError, EngineInfo, LimitSupport, Networking, deadline};
+use super::wire::{Wire, is_rootless, limits};
+use crate::engine::{CgroupDriver, CgroupVersion, EngineError, EngineInfo, Networking, deadline};
 
 /// The engine's own bridge, whose gateway the magic `host-gateway` value names.
 const DEFAULT_BRIDGE: &str = "bridge";
@@ -16,6 +16,7 @@ pub(super) async fn detect(wire: &Wire) -> Result<EngineInfo, EngineError> {
     deadline::within("describe itself", deadline::DETECT, async {
         let translate = |error| super::error::unreachable(&wire.endpoint, error);
         let info = wire.docker.info().await.map_err(translate)?;
+        wire.hear(&info);
         // An engine may run without its default bridge; our networks are our own.
         let about = About::network("describe its bridge", DEFAULT_BRIDGE);
         let bridge = wire
@@ -44,17 +45,8 @@ fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> En
         Some(SystemInfoCgroupDriverEnum::SYSTEMD) => CgroupDriver::Systemd,
         Some(SystemInfoCgroupDriverEnum::NONE | SystemInfoCgroupDriverEnum::EMPTY) | None => CgroupDriver::None,
     };
-    let security_options = info.security_options.unwrap_or_default();
-    let (rootless, limits) = match &wire.dialect {
-        Dialect::Docker => (
-            security_options.iter().any(|option| option.starts_with("name=rootless")),
-            LimitSupport {
-                memory: info.memory_limit.unwrap_or(false),
-                swap: info.swap_limit.unwrap_or(false),
-                cpu: info.cpu_cfs_quota.unwrap_or(false),
-                pids: info.pids_limit.unwrap_or(false),
-            },
-        ),
+    let (rootless, can) = match &wire.dialect {
+        Dialect::Docker => (is_rootless(&info), limits(&info)),
         // In Docker's API it says yes to everything.
         Dialect::Podman(podman) => (podman.rootless, podman.limits),
     };
@@ -80,7 +72,7 @@ fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> En
         endpoint: wire.endpoint.to_string(),
         cgroup_version,
         cgroup_driver,
-        limits,
+        limits: can,
         quirks: wire.dialect.quirks(),
         os: info.operating_system.unwrap_or_default(),
         architecture: info.architecture.unwrap_or_default(),
@@ -88,7 +80,7 @@ fn describe(wire: &Wire, info: SystemInfo, bridge: Option<NetworkInspect>) -> En
         cpus: info.ncpu.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
         memory: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
         rootless,
-        security_options,
+        security_options: info.security_options.unwrap_or_default(),
         storage_driver,
         root_dir: PathBuf::from(info.docker_root_dir.unwrap_or_default()),
         networking: Networking {

@@ -1,4 +1,4 @@
-//! Networks of our own: create (with our own choice of subnet where the engine has none left), list, remove.
+//! Networks of our own: create (with our own choice of subnet, see [`subnets`](crate::engine::subnets)), list, remove.
 
 use std::collections::HashMap;
 
@@ -9,41 +9,50 @@ use super::dialect::Dialect;
 use super::error::About;
 use super::libpod;
 use super::wire::{Wire, is_path_safe};
-use crate::engine::network::{free_subnets, parse_routes};
-use crate::engine::{EngineError, Ipv4Net, Labels, Network, NetworkId, NetworkSpec, deadline};
+use crate::engine::{EngineError, Ipv4Net, Labels, Network, NetworkId, NetworkSpec, deadline, routes};
 
-/// How many subnets of our own choice are tried: another engine or a VPN may take one between our look and our call.
+/// How many subnets of our own choice are tried: another launch or engine may take one between our look and our call.
 const SUBNET_TRIES: usize = 16;
-/// The kernel's IPv4 routes (proc(5)).
-const ROUTES: &str = "/proc/net/route";
 
 pub(super) async fn create(wire: &Wire, spec: &NetworkSpec) -> Result<Network, EngineError> {
     deadline::within("create a network", deadline::NETWORK, async {
-        match create_in(wire, spec, spec.subnet).await {
-            Err(EngineError::NoFreeSubnet) if spec.subnet.is_none() => create_in_free(wire, spec).await,
-            other => other,
+        match spec.subnet {
+            Some(_) => create_in(wire, spec, spec.subnet).await,
+            None => create_in_free(wire, spec).await,
         }
     })
     .await
 }
 
+/// The host's routes have the networks of an engine on this host among them, so that the first choice is almost always
+/// free. They do not tell of a rootless engine's networks, nor of those that are not up: these the engine is asked for
+/// when it has refused.
 async fn create_in_free(wire: &Wire, spec: &NetworkSpec) -> Result<Network, EngineError> {
-    // Where there is no such file (macOS) the engine's networks alone are avoided; its VM has no other routes of ours.
-    let mut taken = tokio::fs::read_to_string(ROUTES).await.map(|text| parse_routes(&text)).unwrap_or_default();
-    let about = About::network("list networks", "");
-    let all = wire
-        .docker
-        .list_networks(None::<ListNetworksOptions>)
-        .await
-        .map_err(|error| about.translate(&wire.endpoint, error))?;
-    taken.extend(all.into_iter().filter_map(|network| subnet_of(network.ipam).map(|(subnet, _)| subnet)));
-    for subnet in free_subnets(&taken, &spec.name).take(SUBNET_TRIES) {
+    let pools = wire.pools().await?;
+    let mut taken = routes::of_this_host().await;
+    if let Some(first) = pools.free(&taken, &spec.name).next() {
+        match create_in(wire, spec, Some(first)).await {
+            Err(EngineError::SubnetTaken { .. }) => {}
+            other => return other,
+        }
+        taken.extend(subnets(wire).await?);
+    }
+    for subnet in pools.free(&taken, &spec.name).take(SUBNET_TRIES) {
         match create_in(wire, spec, Some(subnet)).await {
             Err(EngineError::SubnetTaken { .. }) => {}
             other => return other,
         }
     }
-    Err(EngineError::NoFreeSubnet)
+    Err(EngineError::NoFreeSubnet { pools: pools.to_string() })
+}
+
+/// The subnets of all of the engine's networks.
+async fn subnets(wire: &Wire) -> Result<Vec<Ipv4Net>, EngineError> {
+    let about = About::network("list networks", "");
+    let all = wire.docker.list_networks(None::<ListNetworksOptions>).await;
+    let all = all.map_err(|error| about.translate(&wire.endpoint, error))?;
+    let configs = all.into_iter().filter_map(|network| network.ipam?.config).flatten();
+    Ok(configs.filter_map(|config| config.subnet?.parse().ok()).collect())
 }
 
 async fn create_in(wire: &Wire, spec: &NetworkSpec, subnet: Option<Ipv4Net>) -> Result<Network, EngineError> {

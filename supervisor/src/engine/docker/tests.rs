@@ -5,29 +5,36 @@ use futures_util::StreamExt;
 use super::stand_in::{Answer, StandIn, VERSION, stand_in};
 use super::*;
 
-const EXHAUSTED: Answer =
-    Answer::Status(500, r#"{"message":"all predefined address pools have been fully subnetted"}"#);
 const OVERLAP: Answer = Answer::Status(403, r#"{"message":"Pool overlaps with other one on this address space"}"#);
 
 async fn engine(answers: Vec<Answer>) -> (DockerEngine, StandIn) {
     let stand_in = stand_in([vec![VERSION], answers].concat());
-    (DockerEngine::connect(stand_in.endpoint.clone(), None, None).await.unwrap(), stand_in)
+    (DockerEngine::connect(stand_in.endpoint.clone(), None, &HostEnv::default()).await.unwrap(), stand_in)
 }
 
 #[tokio::test]
-async fn a_subnet_is_chosen_when_the_pools_are_exhausted() {
-    let listed = r#"[{"Name":"other","Id":"1","IPAM":{"Config":[{"Subnet":"10.201.0.0/24"}]}}]"#;
+async fn a_subnet_is_chosen_out_of_the_engines_pools_and_another_one_if_it_is_taken() {
+    let info = r#"{"DefaultAddressPools":[{"Base":"198.51.100.0/24","Size":26},{"Base":"fd00::/8","Size":64}]}"#;
+    let listed = r#"[{"Name":"other","Id":"1","IPAM":{"Config":[{"Subnet":"198.51.100.0/26"}]}}]"#;
     let created = Answer::Status(201, r#"{"Id":"0a","Warning":""}"#);
-    let seen = r#"{"Name":"n","Id":"0a","IPAM":{"Config":[{"Subnet":"10.201.2.0/24","Gateway":"10.201.2.1"}]}}"#;
-    let answers = vec![EXHAUSTED, Answer::Status(200, listed), OVERLAP, created, Answer::Status(200, seen)];
+    let seen = r#"{"Name":"n","Id":"0a","IPAM":{"Config":[{"Subnet":"198.51.100.64/28"}]}}"#;
+    let answers = vec![
+        Answer::Status(200, info),
+        OVERLAP,
+        Answer::Status(200, listed),
+        OVERLAP,
+        created,
+        Answer::Status(200, seen),
+    ];
     let (engine, stand_in) = engine(answers).await;
     let spec = NetworkSpec { name: "n".into(), ..NetworkSpec::default() };
     let network = engine.create_network(&spec).await.unwrap();
-    assert_eq!(network.gateway.to_string(), "10.201.2.1");
+    assert_eq!(network.gateway.to_string(), "198.51.100.65");
     let requests = stand_in.requests.await.unwrap();
     assert_eq!(
         requests[1..],
         [
+            "GET /v1.45/info",
             "POST /v1.45/networks/create",
             "GET /v1.45/networks",
             "POST /v1.45/networks/create",
@@ -35,6 +42,18 @@ async fn a_subnet_is_chosen_when_the_pools_are_exhausted() {
             "GET /v1.45/networks/0a"
         ]
     );
+}
+
+#[tokio::test]
+async fn subnets_that_somebody_named_are_the_only_ones() {
+    let env = |subnets: &str| HostEnv { subnets: Some(subnets.to_owned()), ..HostEnv::default() };
+    let stand_in = stand_in(vec![VERSION, OVERLAP, Answer::Status(200, "[]"), OVERLAP]);
+    let engine = DockerEngine::connect(stand_in.endpoint.clone(), None, &env("198.51.100.16/28")).await.unwrap();
+    let spec = NetworkSpec { name: "n".into(), ..NetworkSpec::default() };
+    let error = engine.create_network(&spec).await.unwrap_err().to_string();
+    assert!(error.contains("198.51.100.16/28") && error.contains("network prune"), "{error}");
+    let error = DockerEngine::connect(stand_in.endpoint, None, &env("10.0.0.0")).await.unwrap_err().to_string();
+    assert!(error.contains("AIGO_ENGINE_SUBNETS") && error.contains("10.0.0.0"), "{error}");
 }
 
 #[tokio::test]

@@ -6,14 +6,18 @@
 
 use std::time::Duration;
 
+use bollard::models::{ContainerCreateBody, SystemInfo, SystemInfoCgroupDriverEnum};
 use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
 use http::Uri;
 use http::uri::PathAndQuery;
+use tokio::sync::OnceCell;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, leave_out};
 use super::endpoint::Endpoint;
-use super::{error, libpod};
-use crate::engine::{Backend, EngineError, deadline};
+use super::error::{self, About};
+use super::libpod;
+use crate::engine::subnets::Pools;
+use crate::engine::{Backend, EngineError, Ipv4Net, LimitSupport, deadline};
 
 /// The oldest engines that we use: Docker with API 1.43, and Podman as Debian 12 has it.
 const NEEDED: &str = "24.0";
@@ -35,6 +39,10 @@ pub(super) struct Wire {
     pub(super) dialect: Dialect,
     /// See [`HostEnv::program`](super::HostEnv::program).
     pub(super) program: Option<std::path::PathBuf>,
+    /// See [`HostEnv::subnets`](super::HostEnv::subnets).
+    pub(super) subnets: Option<Pools>,
+    /// What the engine says of itself that calls depend on; asked for once.
+    pub(super) told: OnceCell<Told>,
 }
 
 impl Wire {
@@ -69,8 +77,92 @@ impl Wire {
         })?;
         let prefix = format!("/v{api}");
         let docker = docker.with_request_modifier(move |request| with_prefix(request, &prefix));
-        Ok(Self { docker, endpoint, version, api, dialect, program: None })
+        Ok(Self { docker, endpoint, version, api, dialect, program: None, subnets: None, told: OnceCell::new() })
     }
+
+    /// What subnets are chosen from.
+    pub(super) async fn pools(&self) -> Result<&Pools, EngineError> {
+        match &self.subnets {
+            Some(pools) => Ok(pools),
+            None => Ok(&self.told().await?.pools),
+        }
+    }
+
+    /// What Docker says of itself. Podman has been asked in its own API ([`Dialect`]).
+    pub(super) async fn told(&self) -> Result<&Told, EngineError> {
+        let ask = async || match self.dialect {
+            Dialect::Podman(_) => Ok(Told::default()),
+            Dialect::Docker => {
+                let about = About::network("describe itself", "");
+                let info = self.docker.info().await.map_err(|error| about.translate(&self.endpoint, error))?;
+                Ok(Told::of(&info))
+            }
+        };
+        self.told.get_or_try_init(ask).await
+    }
+
+    /// Keeps what it has just said anyway.
+    pub(super) fn hear(&self, info: &SystemInfo) {
+        if let Dialect::Docker = self.dialect {
+            // It was heard before.
+            let _ = self.told.set(Told::of(info));
+        }
+    }
+
+    /// A container in the engine's form, and what of it cannot be had.
+    pub(super) fn container(&self, body: ContainerCreateBody) -> (ContainerCreateBody, Vec<String>) {
+        let (mut body, mut warnings) = self.dialect.create(body);
+        // A rootful one says itself what it drops.
+        if let Some((told, host)) = self.told.get().filter(|told| told.rootless).zip(body.host_config.as_mut()) {
+            warnings.extend(leave_out(host, told.limits));
+        }
+        (body, warnings)
+    }
+
+    /// Whether a container has no cgroup of its own: its counters would be those of its user's engine, or of the whole host.
+    pub(super) fn shares_cgroup(&self) -> bool {
+        self.dialect.shares_cgroup() || self.told.get().is_some_and(|told| told.without_cgroups)
+    }
+}
+
+/// What Docker says of itself and calls depend on.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The engine's own address pools, and the usual ones.
+    pools: Pools,
+    /// It runs as an unprivileged user, in namespaces of RootlessKit.
+    pub(super) rootless: bool,
+    /// It can make no cgroups.
+    without_cgroups: bool,
+    /// What the kernel enforces for it.
+    limits: LimitSupport,
+}
+
+impl Told {
+    fn of(info: &SystemInfo) -> Self {
+        let bases = info.default_address_pools.iter().flatten().filter_map(|pool| pool.base.as_ref()?.parse().ok());
+        Self {
+            pools: Pools::after(&bases.collect::<Vec<Ipv4Net>>()),
+            rootless: is_rootless(info),
+            without_cgroups: info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::NONE),
+            limits: limits(info),
+        }
+    }
+}
+
+/// What the kernel enforces for Docker.
+pub(super) fn limits(info: &SystemInfo) -> LimitSupport {
+    LimitSupport {
+        memory: info.memory_limit.unwrap_or(false),
+        swap: info.swap_limit.unwrap_or(false),
+        cpu: info.cpu_cfs_quota.unwrap_or(false),
+        pids: info.pids_limit.unwrap_or(false),
+    }
+}
+
+/// Whether Docker runs as an unprivileged user.
+pub(super) fn is_rootless(info: &SystemInfo) -> bool {
+    info.security_options.iter().flatten().any(|option| option.starts_with("name=rootless"))
 }
 
 fn client(endpoint: &Endpoint) -> Result<Docker, EngineError> {

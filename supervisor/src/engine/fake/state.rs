@@ -16,7 +16,7 @@ use super::event::{Subscriber, carries, emit, subscribe};
 use super::fault::Faults;
 use super::run::FakeRun;
 use super::{Act, ExecScript, Script, StateLock, no_container};
-use crate::engine::network::free_subnets;
+use crate::engine::subnets::Pools;
 use crate::engine::{
     Backend, CgroupDriver, CgroupVersion, ContainerId, ContainerPhase, ContainerSpec, ContainerSummary, Created,
     EngineError, EngineInfo, EventKind, EventStream, ExecOutput, ExitInfo, ImageId, ImageInfo, Labels, LimitSupport,
@@ -190,7 +190,11 @@ impl State {
                 return Err(EngineError::SubnetTaken { message: format!("pool {subnet} overlaps with another one") });
             }
             Some(subnet) => subnet,
-            None => free_subnets(&taken, &spec.name).next().ok_or(EngineError::NoFreeSubnet)?,
+            None => {
+                let pools = Pools::default();
+                let free = pools.free(&taken, &spec.name).next();
+                free.ok_or_else(|| EngineError::NoFreeSubnet { pools: pools.to_string() })?
+            }
         };
         let network = Network {
             id: NetworkId(format!("{:064x}", self.next())),

@@ -119,7 +119,7 @@ fn refused(error: StartError) -> Problem {
             let fields = denied.reasons.into_iter().map(FieldError::from);
             Problem::forbidden("policy does not allow it").with(fields.collect())
         }
-        StartError::Refused(Refused::Access(_)) => Problem::unavailable(detail),
+        StartError::Refused(Refused::Access(_) | Refused::Remapped) => Problem::unavailable(detail),
         StartError::Refused(Refused::Folder { field, .. }) => Problem::bad_field(&field, detail),
         StartError::Refused(Refused::Script(_) | Refused::Record(_)) => Problem::bad_field(&Field::ModelFile, detail),
         StartError::Refused(Refused::Cpus(reason)) => Problem::bad_field(&reason.field, reason.detail),

@@ -132,7 +132,6 @@ impl Vitals {
             out_of_memory,
             pids_exhausted: self.pids_refused.rise(end),
             disk_full: is_full(ipc),
-            log: None,
         }
     }
 }

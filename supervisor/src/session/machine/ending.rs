@@ -19,8 +19,6 @@ pub struct ExitFacts {
     pub pids_exhausted: Rise,
     /// The disk that holds the IPC directory is full.
     pub disk_full: bool,
-    /// The end of the container's log, asked for where the runner has not said how it ends.
-    pub log: Option<String>,
 }
 
 /// When a counter of bad things last rose. One that rose long ago is not to blame for what went wrong now.
@@ -155,11 +153,8 @@ impl Machine {
                 let signal = self.agent_exit.and_then(|(_, signal)| signal).unwrap_or_default();
                 Ending::new(EndReason::AgentSignal { signal })
             }
-            Some(RunnerExit::BadConfig) => bad_config(facts),
-            Some(RunnerExit::SetupFailed) => {
-                let reason = EndReason::SetupFailed { step: "unknown".into() };
-                Ending { reason, detail: facts.log.clone() }
-            }
+            Some(RunnerExit::BadConfig) => bad_config(),
+            Some(RunnerExit::SetupFailed) => Ending::new(EndReason::SetupFailed { step: "unknown".into() }),
             Some(RunnerExit::IpcFailed) if facts.disk_full => {
                 Ending::because(EndReason::DiskFull, "the disk that holds the data directory is full")
             }
@@ -175,7 +170,7 @@ impl Machine {
             )
             | None => {
                 let detail = format!("the container ended with {} without the runner's last word", code(facts));
-                Ending::because(EndReason::RunnerLost, with_log(detail, facts))
+                Ending::because(EndReason::RunnerLost, detail)
             }
         }
     }
@@ -183,13 +178,12 @@ impl Machine {
     /// The container ended before its runner had said a word: it has none, or one that cannot reach the record.
     fn ending_without_runner(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
         match exit {
-            Some(RunnerExit::BadConfig) => bad_config(facts),
+            Some(RunnerExit::BadConfig) => bad_config(),
             Some(RunnerExit::IpcFailed) if facts.disk_full => {
                 Ending::because(EndReason::DiskFull, "the disk that holds the data directory is full")
             }
             Some(RunnerExit::IpcFailed) => {
-                let detail = "the runner cannot use the session's folders".to_owned();
-                Ending::because(EndReason::RunnerLost, with_log(detail, facts))
+                Ending::because(EndReason::RunnerLost, "the runner cannot use the session's folders")
             }
             Some(RunnerExit::Terminated) => {
                 Ending::because(EndReason::Cancelled, "the container was stopped from outside aigo")
@@ -204,25 +198,17 @@ impl Machine {
             | None => {
                 let detail =
                     format!("the container ended with {} before the runner in it had said a word", code(facts));
-                Ending::because(EndReason::RunnerLost, with_log(detail, facts))
+                Ending::because(EndReason::RunnerLost, detail)
             }
         }
     }
 }
 
-fn bad_config(facts: &ExitFacts) -> Ending {
+fn bad_config() -> Ending {
     let detail = "the runner in the image does not understand this aigo; rebuild the image with `aigo image build`";
-    Ending::because(EndReason::SetupFailed { step: "config".into() }, with_log(detail.to_owned(), facts))
+    Ending::because(EndReason::SetupFailed { step: "config".into() }, detail)
 }
 
 fn code(facts: &ExitFacts) -> String {
     facts.code.map_or_else(|| "an unknown code".to_owned(), |code| format!("code {code}"))
-}
-
-/// A detail with the end of the container's log, which may tell more.
-fn with_log(detail: String, facts: &ExitFacts) -> String {
-    match &facts.log {
-        Some(log) => format!("{detail}; the container's log ends with: {log}"),
-        None => detail,
-    }
 }
