@@ -5,6 +5,7 @@
 
 mod audit;
 mod events;
+mod fault;
 mod mounts;
 mod retention;
 mod sessions;

@@ -10,12 +10,13 @@ use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc, oneshot};
 
+use super::fault::sentence;
 use crate::dirs;
 
 /// Jobs that may wait for the thread; beyond it callers wait.
 const QUEUE: usize = 256;
 /// How long SQLite waits for another process's write.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 /// How long another process may take to make the database or bring it up to date.
 const OPEN: Duration = Duration::from_secs(30);
 /// How often it is looked at meanwhile.
@@ -29,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003-engine-id.sql"),
     include_str!("migrations/0004-service.sql"),
     include_str!("migrations/0005-settings.sql"),
+    include_str!("migrations/0006-counters.sql"),
 ];
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -43,23 +45,33 @@ pub struct Store {
 /// The store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite says no.
-    #[error("the database {} failed: {source}", path.display())]
+    /// SQLite failed. Its error is no `source`: the sentence says all of it, and a chain would say it twice.
+    #[error("{}", sentence(path, error))]
     Sqlite {
         /// Which.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: rusqlite::Error,
+        error: rusqlite::Error,
     },
-    /// It was written by a newer aigo, or is no database of ours.
-    #[error("the database {} cannot be brought up to date: {source}; it may belong to a newer aigo", path.display())]
+    /// A newer aigo wrote the database.
+    #[error(
+        "the database {} was written by a newer aigo; update this one, or name another data directory with --data-dir",
+        path.display()
+    )]
+    Newer {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The tables of an older aigo cannot be made those of this one.
+    #[error(
+        "the database {} cannot be brought up to date: {error}; keep a copy of it, and report this",
+        path.display()
+    )]
     Migration {
         /// Which.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: rusqlite_migration::Error,
+        error: rusqlite_migration::Error,
     },
     /// What it holds is not what we wrote.
     #[error("the database {} holds a value that cannot be read: {what}", path.display())]
@@ -84,11 +96,11 @@ impl StoreError {
     /// The disk is full or broken, which a person mends by making room, as against a fault of ours.
     pub fn is_disk(&self) -> bool {
         match self {
-            Self::Sqlite { source, .. } => matches!(
-                source.sqlite_error_code(),
+            Self::Sqlite { error, .. } => matches!(
+                error.sqlite_error_code(),
                 Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly)
             ),
-            Self::Migration { .. } | Self::Corrupt { .. } | Self::Busy { .. } | Self::Closed => false,
+            Self::Newer { .. } | Self::Migration { .. } | Self::Corrupt { .. } | Self::Busy { .. } | Self::Closed => false,
         }
     }
 }
@@ -111,7 +123,7 @@ impl From<serde_json::Error> for JobError {
 impl Store {
     /// Opens or makes the database and starts its thread.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let sqlite = |source| StoreError::Sqlite { path: path.to_owned(), source };
+        let sqlite = |error| StoreError::Sqlite { path: path.to_owned(), error };
         let _turn = take_turn(path)?;
         close_to_others(path);
         let mut connection = Connection::open(path).map_err(sqlite)?;
@@ -122,7 +134,7 @@ impl Store {
         connection.pragma_update(None, "foreign_keys", true).map_err(sqlite)?;
         // Negative: KiB, see https://sqlite.org/pragma.html#pragma_cache_size
         connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(sqlite)?;
-        migrate(&mut connection).map_err(|source| StoreError::Migration { path: path.to_owned(), source })?;
+        migrate(&mut connection).map_err(|error| not_migrated(path, error))?;
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let thread = std::thread::Builder::new().name("store".into());
         thread
@@ -148,7 +160,7 @@ impl Store {
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
         let result = result.await.map_err(|_| StoreError::Closed)?;
         result.map_err(|error| match error {
-            JobError::Sqlite(source) => StoreError::Sqlite { path: (*self.path).clone(), source },
+            JobError::Sqlite(error) => StoreError::Sqlite { path: (*self.path).clone(), error },
             JobError::Corrupt(what) => StoreError::Corrupt { path: (*self.path).clone(), what },
         })
     }
@@ -188,6 +200,16 @@ fn close_to_others(path: &Path) {
     }
 }
 
+fn not_migrated(path: &Path, error: rusqlite_migration::Error) -> StoreError {
+    use rusqlite_migration::{Error, MigrationDefinitionError};
+    let path = path.to_owned();
+    match error {
+        Error::RusqliteError { err: error, .. } => StoreError::Sqlite { path, error },
+        Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => StoreError::Newer { path },
+        error => StoreError::Migration { path, error },
+    }
+}
+
 fn migrate(connection: &mut Connection) -> rusqlite_migration::Result<()> {
     Migrations::new(MIGRATIONS.iter().map(|sql| M::up(sql)).collect()).to_latest(connection)
 }
@@ -201,6 +223,9 @@ mod tests {
         let steps = MIGRATIONS.iter().map(|sql| M::up(sql)).collect::<Vec<_>>();
         Migrations::new(steps).validate().unwrap();
     }
+
+    /// The migration that makes the counters.
+    const COUNTERS: usize = 6;
 
     /// What each version of the tables held, in its own words.
     const OLD_ROWS: &str = r#"
@@ -249,7 +274,9 @@ mod tests {
             assert_eq!(store.end_session(&live.id, outcome, HostEvent::InterruptSent {}).await.unwrap(), 3);
             let last = store.events(&live.id, 2, 9).await.unwrap();
             assert!(matches!(last[0].what, What::Host(HostEvent::InterruptSent {})), "version {version}: {last:?}");
-            assert_eq!(store.totals().await.unwrap().output_tokens, 2);
+            // What had ended before there were counters is counted by the migration that makes them.
+            let counted = if version < COUNTERS { 2 } else { 0 };
+            assert_eq!(store.totals().await.unwrap().output_tokens, counted);
             assert_eq!(store.forget_old(Some(Duration::ZERO), None).await.unwrap(), 2);
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn router(manager: &Arc<Manager>) -> Router {
 }
 
 pub(crate) fn request(method: &str, path: &str, body: Option<&Value>) -> Request<Body> {
-    let request = Request::builder().method(method).uri(format!("{PREFIX}{path}"));
+    let request = Request::builder().method(method).uri(format!("{PREFIX}{path}")).header(header::HOST, "localhost");
     let request = match body {
         Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())),
         None => request.body(Body::empty()),
