@@ -10,7 +10,8 @@ use crate::tcp_owner::{self, Listener};
 
 const PORT: &str = "API port";
 /// How to get a port of one's own.
-const REMEDY: &str = "give `aigo serve` a port of its own: `listen = \"127.0.0.1:PORT\"` in its configuration, or --listen";
+const REMEDY: &str =
+    "give `aigo serve` a port of its own: `listen = \"127.0.0.1:PORT\"` in its configuration, or --listen";
 
 /// Looks who listens there. `service` is the process that serves the data directory, if one does.
 #[must_use]
@@ -49,10 +50,8 @@ mod tests {
     #[test]
     fn somebody_elses_listener_is_named_and_ones_own_service_is_well() {
         let address = SocketAddr::from(([127, 0, 0, 1], 55_765));
-        let listener = |uid, pid, command: &str| Listener {
-            uid,
-            process: Some(Process { pid, command: command.to_owned() }),
-        };
+        let listener =
+            |uid, pid, command: &str| Listener { uid, process: Some(Process { pid, command: command.to_owned() }) };
         assert_eq!(judge(address, &listener(7, 9, "aigo serve"), None, 7).status, Verdict::Ok);
         assert_eq!(judge(address, &listener(7, 9, "x"), Some(9), 7).status, Verdict::Ok);
         for (taken, us) in [(listener(7, 9, "aigo serve"), 8), (listener(7, 9, "node dev.js"), 7)] {

@@ -55,18 +55,27 @@ struct AllowedGroup {
 
 impl fmt::Display for AllowedUsers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "only the service's own user (uid {})", self.service)?;
+        // Root's own service has one user fewer to name.
+        let own = |and: &str| match self.service.is_root() {
+            true => String::new(),
+            false => format!("its own user (uid {}){and}", self.service),
+        };
         match &self.group {
-            Some(AllowedGroup { name, open: true, .. }) => {
-                write!(f, ", root and members of the group `{name}` may; its operator can add users to that group")
-            }
+            Some(AllowedGroup { name, open: true, .. }) => write!(
+                f,
+                "only {}root and members of the group `{name}` may; its operator can add users to that group",
+                own(", ")
+            ),
             Some(AllowedGroup { name, open: false, .. }) => write!(
                 f,
-                " and root may; its operator can let in the group `{name}` of `socket.group` by `socket.mode = \"0660\"`"
+                "only {}root may; its operator can let in the group `{name}` of `socket.group` by \
+                 `socket.mode = \"0660\"`",
+                own(" and ")
             ),
             None => write!(
                 f,
-                " and root may; its operator can let in a group by `socket.group` and `socket.mode = \"0660\"`"
+                "only {}root may; its operator can let in a group by `socket.group` and `socket.mode = \"0660\"`",
+                own(" and ")
             ),
         }?;
         f.write_str(", or set a token by `token-file`")
@@ -87,9 +96,9 @@ impl AllowedUsers {
     pub async fn identify(&self, connection: Accepted) -> Caller {
         match connection.owner().await {
             Owner::User(uid) => self.judge(uid).await,
-            Owner::Unknown(why) => Caller::Unknown(
-                format!("who calls from {} cannot be looked up: {why}", connection.peer).into(),
-            ),
+            Owner::Unknown(why) => {
+                Caller::Unknown(format!("who calls from {} cannot be looked up: {why}", connection.peer).into())
+            }
         }
     }
 

@@ -394,7 +394,8 @@ mod tests {
         let id = SessionId::random();
         store.insert_session(SessionRow::new(id.clone(), "claude", "image", "/w")).await.unwrap();
         let tokens = serde_json::json!({"input": input, "output": 1, "cacheRead": 0, "cacheWrite": 0});
-        let summary = serde_json::json!({"durationMs": 1, "turns": 1, "tokens": tokens, "modelRequests": 1, "costUsd": cost});
+        let summary =
+            serde_json::json!({"durationMs": 1, "turns": 1, "tokens": tokens, "modelRequests": 1, "costUsd": cost});
         let summary = Some(serde_json::from_value(summary).unwrap());
         let outcome = || Outcome { status: Status::Completed, ending: None, summary: summary.clone() };
         store.end_session(&id, outcome(), HostEvent::InterruptSent {}).await.unwrap();

@@ -100,7 +100,9 @@ impl StoreError {
                 error.sqlite_error_code(),
                 Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly)
             ),
-            Self::Newer { .. } | Self::Migration { .. } | Self::Corrupt { .. } | Self::Busy { .. } | Self::Closed => false,
+            Self::Newer { .. } | Self::Migration { .. } | Self::Corrupt { .. } | Self::Busy { .. } | Self::Closed => {
+                false
+            }
         }
     }
 }

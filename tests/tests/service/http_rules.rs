@@ -88,7 +88,8 @@ fn a_reader_of_events_that_comes_back_after_the_end_is_told_not_to_ask_again() {
 fn the_command_line_names_a_session_by_the_same_key_everywhere() {
     let Some(home) = Home::open() else { return };
     let mut run = home.aigo_command(["run", "--json", "--program", "command", "--image"]);
-    let output = run.arg(tests::engine::image()).arg("--workspace").arg(home.workspace()).args(["--", "true"]).output().unwrap();
+    let output =
+        run.arg(tests::engine::image()).arg("--workspace").arg(home.workspace()).args(["--", "true"]).output().unwrap();
     let result: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     let listed: Value = serde_json::from_str(&home.aigo(["ps", "--all", "--json"]).stdout).unwrap();
     for key in ["id", "session"] {

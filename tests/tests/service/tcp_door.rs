@@ -254,7 +254,10 @@ fn a_port_that_is_taken_is_refused_with_who_has_it() {
     // So does the doctor.
     let config = home.write("config.toml", format!("listen = \"{address}\"\n"));
     let mut doctor = home.aigo_command(["doctor", "--json"]);
-    doctor.env("AIGO_CONFIG", config).env("DOCKER_HOST", "unix:///nonexistent/docker.sock").env("AIGO_ENGINE", "docker");
+    doctor
+        .env("AIGO_CONFIG", config)
+        .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+        .env("AIGO_ENGINE", "docker");
     let checks: Value = serde_json::from_slice(&doctor.output().unwrap().stdout).unwrap();
     let check = checks.as_array().unwrap().iter().find(|check| check["name"] == "API port").unwrap();
     assert!(check["status"] == "warning" && text(&check["detail"]).contains(&who), "{check}");

@@ -85,7 +85,7 @@ const TABLE: &[(&str, Extent, &str)] = &[
     ("/private/var/run", All, "sockets and state of the machine's services"),
     // Folders that gather what belongs to many.
     ("/", Whole, "the whole machine"),
-    ("/root", Whole, "the home of the machine's administrator"),
+    ("/root", Whole, "what belongs to the machine's administrator"),
     ("/home", Whole, "the homes of all people"),
     ("/opt", Whole, "programs of many makers"),
     ("/srv", Whole, "the data of all services"),
@@ -102,7 +102,7 @@ const TABLE: &[(&str, Extent, &str)] = &[
     ("/var/mail", Whole, "everybody's mail"),
     ("/var/mnt", Whole, "other disks"),
     ("/var/opt", Whole, "the data of many makers' programs"),
-    ("/var/roothome", Whole, "the home of the machine's administrator"),
+    ("/var/roothome", Whole, "what belongs to the machine's administrator"),
     ("/var/spool", Whole, "jobs and mail of everybody"),
     ("/var/spool/mail", Whole, "everybody's mail"),
     ("/var/srv", Whole, "the data of all services"),
@@ -114,7 +114,7 @@ const TABLE: &[(&str, Extent, &str)] = &[
     ("/private/tmp", Whole, "temporary files and sockets of everybody"),
     ("/private/var", Whole, "the data of all services"),
     ("/private/var/folders", Whole, "temporary files of everybody"),
-    ("/private/var/root", Whole, "the home of the machine's administrator"),
+    ("/private/var/root", Whole, "what belongs to the machine's administrator"),
     ("/private/var/tmp", Whole, "temporary files of everybody"),
 ];
 
@@ -150,7 +150,10 @@ impl fmt::Display for SystemPath {
             ),
             (false, true) => write!(f, "{shown} holds {what} and is never mounted; choose a folder of your own"),
             (false, false) => {
-                write!(f, "{shown} lies in {rule}, which holds {what} and is never mounted; choose a folder of your own")
+                write!(
+                    f,
+                    "{shown} lies in {rule}, which holds {what} and is never mounted; choose a folder of your own"
+                )
             }
         }
     }
@@ -171,13 +174,14 @@ enum Relation {
 
 /// Judges a canonical path. The longest folder of the table that has the path decides.
 pub(super) fn check(path: &Path) -> Result<(), SystemPath> {
-    let refuse = |rule: &str, what, whole| {
-        Err(SystemPath { path: path.to_owned(), rule: rule.to_owned(), what, whole })
-    };
+    let refuse =
+        |rule: &str, what, whole| Err(SystemPath { path: path.to_owned(), rule: rule.to_owned(), what, whole });
     let mut nearest: Option<(usize, &(&str, Extent, &'static str))> = None;
     for row in TABLE {
         let depth = Path::new(row.0).components().count();
-        if matches!(relation(path, row.0), Relation::Same | Relation::In) && nearest.is_none_or(|(most, _)| depth > most) {
+        if matches!(relation(path, row.0), Relation::Same | Relation::In)
+            && nearest.is_none_or(|(most, _)| depth > most)
+        {
             nearest = Some((depth, row));
         }
     }
@@ -226,14 +230,50 @@ mod tests {
     #[test]
     fn system_folders_are_refused_with_everything_in_them() {
         for bad in [
-            "/proc", "/proc/1/root", "/sys/fs/cgroup", "/dev/shm", "/dev/shm/x", "/boot", "/etc", "/etc/systemd/system",
-            "/bin", "/sbin/x", "/lib", "/lib/systemd/system", "/lib64", "/usr", "/usr/bin", "/usr/lib/systemd/system",
-            "/usr/local", "/usr/local/bin", "/usr/local/sbin/x", "/usr/src", "/usr/src/linux", "/usr/share/x", "/run",
-            "/run/docker", "/run/systemd/system", "/run/user", "/run/user/1000", "/run/user/1000/bus",
-            "/var/lib/docker", "/var/lib/docker/volumes/x", "/var/lib/containers/storage", "/var/spool/cron/crontabs",
-            "/var/lib/systemd/linger", "/var/lib/dpkg/info", "/var/backups", "/snap/x", "/nix/store",
-            "/home/u/.config/systemd/user", "/home/u/.config/systemd", "/root/.local/share/systemd/user/x",
-            "/home/u/.config/autostart", "/System/Library", "/Library/LaunchDaemons", "/private/etc/sudoers.d",
+            "/proc",
+            "/proc/1/root",
+            "/sys/fs/cgroup",
+            "/dev/shm",
+            "/dev/shm/x",
+            "/boot",
+            "/etc",
+            "/etc/systemd/system",
+            "/bin",
+            "/sbin/x",
+            "/lib",
+            "/lib/systemd/system",
+            "/lib64",
+            "/usr",
+            "/usr/bin",
+            "/usr/lib/systemd/system",
+            "/usr/local",
+            "/usr/local/bin",
+            "/usr/local/sbin/x",
+            "/usr/src",
+            "/usr/src/linux",
+            "/usr/share/x",
+            "/run",
+            "/run/docker",
+            "/run/systemd/system",
+            "/run/user",
+            "/run/user/1000",
+            "/run/user/1000/bus",
+            "/var/lib/docker",
+            "/var/lib/docker/volumes/x",
+            "/var/lib/containers/storage",
+            "/var/spool/cron/crontabs",
+            "/var/lib/systemd/linger",
+            "/var/lib/dpkg/info",
+            "/var/backups",
+            "/snap/x",
+            "/nix/store",
+            "/home/u/.config/systemd/user",
+            "/home/u/.config/systemd",
+            "/root/.local/share/systemd/user/x",
+            "/home/u/.config/autostart",
+            "/System/Library",
+            "/Library/LaunchDaemons",
+            "/private/etc/sudoers.d",
             "/Users/u/Library/LaunchAgents",
         ] {
             let refused = check(Path::new(bad)).expect_err(bad);
@@ -246,8 +286,24 @@ mod tests {
     #[test]
     fn gathering_folders_are_refused_as_a_whole_only() {
         for folder in [
-            "/root", "/home", "/opt", "/srv", "/mnt", "/media", "/tmp", "/var", "/var/lib", "/var/tmp", "/var/log",
-            "/var/home", "/run/media", "/run/user/1000/gvfs", "/usr/local/src", "/Users", "/Volumes", "/private/tmp",
+            "/root",
+            "/home",
+            "/opt",
+            "/srv",
+            "/mnt",
+            "/media",
+            "/tmp",
+            "/var",
+            "/var/lib",
+            "/var/tmp",
+            "/var/log",
+            "/var/home",
+            "/run/media",
+            "/run/user/1000/gvfs",
+            "/usr/local/src",
+            "/Users",
+            "/Volumes",
+            "/private/tmp",
         ] {
             let said = check(Path::new(folder)).expect_err(folder).to_string();
             assert!(said.contains("as a whole") && said.ends_with("name a folder in it"), "{said}");
@@ -259,12 +315,35 @@ mod tests {
     #[test]
     fn folders_of_people_and_of_continuous_integration_stay_allowed() {
         for good in [
-            "/home/u", "/home/u/project", "/root/project", "/var/www/x", "/opt/x", "/srv/x", "/tmp/x/workspace",
-            "/var/lib/jenkins/workspace/x", "/var/lib/buildkite-agent/builds/x", "/work/x", "/workspace", "/workspaces/x",
-            "/builds/group/project", "/data", "/app", "/mnt/disk", "/mnt/c/Users/u/project", "/media/u/disk",
-            "/run/media/u/disk", "/run/user/1000/gvfs/smb-share:server=s", "/usr/local/src/x", "/var/home/u/project",
-            "/Users/u/project", "/private/var/folders/x/y/T/z", "/home/u/.config", "/home/u/systemd", "/etcetera",
-            "/home/u/etc", "/home/u/usr/bin",
+            "/home/u",
+            "/home/u/project",
+            "/root/project",
+            "/var/www/x",
+            "/opt/x",
+            "/srv/x",
+            "/tmp/x/workspace",
+            "/var/lib/jenkins/workspace/x",
+            "/var/lib/buildkite-agent/builds/x",
+            "/work/x",
+            "/workspace",
+            "/workspaces/x",
+            "/builds/group/project",
+            "/data",
+            "/app",
+            "/mnt/disk",
+            "/mnt/c/Users/u/project",
+            "/media/u/disk",
+            "/run/media/u/disk",
+            "/run/user/1000/gvfs/smb-share:server=s",
+            "/usr/local/src/x",
+            "/var/home/u/project",
+            "/Users/u/project",
+            "/private/var/folders/x/y/T/z",
+            "/home/u/.config",
+            "/home/u/systemd",
+            "/etcetera",
+            "/home/u/etc",
+            "/home/u/usr/bin",
         ] {
             assert_eq!(check(Path::new(good)), Ok(()), "{good}");
         }

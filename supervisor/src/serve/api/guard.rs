@@ -11,8 +11,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::body::HttpBody;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
