@@ -159,7 +159,7 @@ impl Daemon {
         // Before anybody is let in: who asks for a session finds it owned, and its place in the queue.
         manager.restore().await?;
         let answers = reconcile(&manager, true).await;
-        let users = Arc::new(AllowedUsers::of_socket(options.socket_mode, options.socket_group));
+        let users = Arc::new(AllowedUsers::of_socket(options.socket_group));
         let listen = Listen { router, stopping: stopping.clone(), tasks: tasks.clone(), users };
         tasks.spawn(listen.clone().tcp(listener));
         tasks.spawn(listen.unix(unix));

@@ -38,19 +38,11 @@ impl Caller {
     }
 }
 
-/// Which users of this host may use the service by TCP.
+/// Which users of this host may use the service by TCP: this process's user, root, and the group that the unix socket lets in.
 #[derive(Clone, Debug)]
 pub struct AllowedUsers {
     service: Uid,
-    group: Option<AllowedGroup>,
-}
-
-#[derive(Clone, Debug)]
-struct AllowedGroup {
-    gid: Gid,
-    name: String,
-    /// The unix socket's mode lets the group in.
-    open: bool,
+    group: Option<Gid>,
 }
 
 impl fmt::Display for AllowedUsers {
@@ -60,36 +52,29 @@ impl fmt::Display for AllowedUsers {
             true => String::new(),
             false => format!("its own user (uid {}){and}", self.service),
         };
-        match &self.group {
-            Some(AllowedGroup { name, open: true, .. }) => write!(
-                f,
-                "only {}root and members of the group `{name}` may; its operator can add users to that group",
-                own(", ")
-            ),
-            Some(AllowedGroup { name, open: false, .. }) => write!(
-                f,
-                "only {}root may; its operator can let in the group `{name}` of `socket.group` by \
-                 `socket.mode = \"0660\"`",
-                own(" and ")
-            ),
+        match self.group {
+            Some(gid) => {
+                let name = Group::from_gid(gid).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name);
+                write!(
+                    f,
+                    "only {}root and members of the group `{name}` may; its operator can add users to that group, or",
+                    own(", ")
+                )
+            }
             None => write!(
                 f,
-                "only {}root may; its operator can let in a group by `socket.group` and `socket.mode = \"0660\"`",
+                "only {}root may; its operator can let in a group by `socket.group` and `socket.mode = \"0660\"`, or",
                 own(" and ")
             ),
         }?;
-        f.write_str(", or set a token by `token-file`")
+        f.write_str(" set a token by `token-file`")
     }
 }
 
 impl AllowedUsers {
-    /// Those whom the unix socket lets in: this process's user, root, and the socket's group where its mode is open to it.
-    pub fn of_socket(mode: u32, group: Option<Gid>) -> Self {
-        let named = |gid: Gid| {
-            let name = Group::from_gid(gid).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name);
-            AllowedGroup { gid, name, open: mode & 0o060 == 0o060 }
-        };
-        Self { service: Uid::effective(), group: group.map(named) }
+    /// Those whom the unix socket lets in, if it belongs to this group.
+    pub fn of_socket(group: Option<Gid>) -> Self {
+        Self { service: Uid::effective(), group }
     }
 
     /// Finds out who calls.
@@ -107,14 +92,17 @@ impl AllowedUsers {
         if user == self.service || user.is_root() {
             return Caller::Allowed(uid);
         }
-        let mut why = format!("uid {uid} may not use this service by TCP: {self}");
-        if let Some(AllowedGroup { gid, open: true, .. }) = &self.group {
-            match is_member(user, *gid).await {
-                Ok(true) => return Caller::Allowed(uid),
-                Ok(false) => {}
-                Err(error) => why.push_str(&format!(" (the groups of uid {uid} cannot be looked up: {error})")),
-            }
-        }
+        let member = match self.group {
+            Some(gid) => is_member(user, gid).await,
+            None => Ok(false),
+        };
+        let why = match member {
+            Ok(true) => return Caller::Allowed(uid),
+            Ok(false) => format!("uid {uid} may not use this service by TCP: {self}"),
+            Err(error) => format!(
+                "uid {uid} may not use this service by TCP, since the groups of that user cannot be looked up ({error}): {self}"
+            ),
+        };
         Caller::Refused(uid, why.into())
     }
 }
@@ -157,21 +145,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_service_root_and_the_open_group_get_in() {
+    async fn the_service_root_and_the_group_get_in() {
         let me = Uid::effective().as_raw();
         let stranger = if me == 4_000_000 { 4_000_001 } else { 4_000_000 };
-        let alone = AllowedUsers::of_socket(0o600, None);
+        let alone = AllowedUsers::of_socket(None);
         assert_eq!(alone.judge(me).await, Caller::Allowed(me));
         assert_eq!(alone.judge(0).await, Caller::Allowed(0));
         let Caller::Refused(_, why) = alone.judge(stranger).await else { panic!("let in") };
         assert!(why.contains(&format!("uid {stranger} may not")) && why.contains("socket.group"), "{why}");
-        // Not the group alone: the socket's mode has to be open to it.
         let daemon = User::from_name("daemon").unwrap().unwrap();
-        let closed = AllowedUsers::of_socket(0o600, Some(daemon.gid));
-        let Caller::Refused(_, why) = closed.judge(daemon.uid.as_raw()).await else { panic!("let in") };
-        assert!(why.contains("`daemon`") && why.contains("0660"), "{why}");
-        let open = AllowedUsers::of_socket(0o660, Some(daemon.gid));
+        let open = AllowedUsers::of_socket(Some(daemon.gid));
         assert_eq!(open.judge(daemon.uid.as_raw()).await, Caller::Allowed(daemon.uid.as_raw()));
-        assert!(matches!(open.judge(stranger).await, Caller::Refused(..)));
+        let Caller::Refused(_, why) = open.judge(stranger).await else { panic!("let in") };
+        assert!(why.contains("members of the group `daemon`"), "{why}");
     }
 }

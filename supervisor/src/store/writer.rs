@@ -74,7 +74,11 @@ pub enum StoreError {
         error: rusqlite_migration::Error,
     },
     /// What it holds is not what we wrote.
-    #[error("the database {} holds a value that cannot be read: {what}", path.display())]
+    #[error(
+        "the database {} holds what aigo does not write there: {what}; if another program has changed it, restore a backup, \
+         else please report this",
+        path.display()
+    )]
     Corrupt {
         /// Which.
         path: PathBuf,
@@ -88,7 +92,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Its thread has ended.
-    #[error("the database thread has ended")]
+    #[error("the thread of the database has ended after a fault; start aigo again")]
     Closed,
 }
 

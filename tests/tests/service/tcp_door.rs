@@ -36,7 +36,8 @@ fn as_user(name: &str, program: &str) -> Command {
     let User { uid, gid, .. } = user(name);
     let mut command = Command::new("setpriv");
     command.args([&format!("--reuid={uid}"), &format!("--regid={gid}"), "--clear-groups"]).arg(program);
-    command.current_dir("/");
+    // Programs of the machine, not those of the home of whoever runs the tests.
+    command.current_dir("/").env("PATH", "/usr/local/bin:/usr/bin:/bin");
     command
 }
 
@@ -170,7 +171,7 @@ fn with_group(home: &Home, config: &str) -> Service {
 }
 
 #[test]
-fn members_of_the_sockets_group_get_in_where_its_mode_lets_them() {
+fn members_of_the_sockets_group_get_in() {
     if !may_become_others() {
         return;
     }
@@ -180,11 +181,6 @@ fn members_of_the_sockets_group_get_in_where_its_mode_lets_them() {
     assert_eq!(curl(DAEMON, &service, "GET", &list, &[]).0, 200);
     let (status, body) = curl(NOBODY, &service, "GET", &list, &[]);
     assert!(status == 403 && body.contains("members of the group `aigo-users`"), "{status} {body}");
-    drop(service);
-    // A socket that is closed to its group closes TCP to it, too.
-    let service = with_group(&home, "[socket]\ngroup = \"aigo-users\"\n");
-    let (status, body) = curl(DAEMON, &service, "GET", &list, &[]);
-    assert!(status == 403 && body.contains("0660"), "{status} {body}");
 }
 
 /// `aigo serve` of another user, on a port.

@@ -3,7 +3,7 @@
 mod show;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::config::Source;
 use super::image::cancel_on_signals;
@@ -11,7 +11,7 @@ use crate::cli::args::{DoctorArgs, Global};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
 use crate::cli::show::style::Style;
-use crate::config::Config;
+use crate::config::{CONFIG_VARIABLE, Config};
 use crate::dirs::DataDir;
 use crate::doctor::{self, Subject};
 use crate::engine::detect::connect;
@@ -47,6 +47,7 @@ pub async fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, CliError> {
 /// Where a service of this user listens: by the configuration, or by default if that cannot be read (`aigo config check` says
 /// why).
 fn listen(global: &Global) -> SocketAddr {
-    let loaded = Source::new(global, None).ok().and_then(|source| source.load().ok());
+    let file = std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from);
+    let loaded = Source::new(global, file.as_deref()).ok().and_then(|source| source.load().ok());
     loaded.map_or_else(|| Config::default().listen, |loaded| loaded.config.listen)
 }
