@@ -122,7 +122,7 @@ mod tests {
         Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 999").unwrap();
         says_once(&said(&Store::open(&path).unwrap_err()), &["newer aigo", "update this one"]);
         // A database of SQLite's own making: what a store has written may still be in the file of its journal.
-        let path = dir.path().join("damaged.db");
+        let path = dir.path().join("broken.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE sessions (id)").unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         // All pages but the header of the first one.
