@@ -23,7 +23,7 @@ fn tokens_stay_counted_after_retention_has_forgotten_the_session() {
     assert!(before[0] > 0.0 && before[1] > 0.0, "{before:?}");
     assert!(service.stop().success());
 
-    let config = home.write("config.toml", "[retention]\nmax-age = \"1s\"\n");
+    let config = home.write("config.toml", "[retention]\nmax-age = \"1ms\"\n");
     let service = Service::configured(&home, &config);
     // Looked at when a service starts, and then once a minute.
     wait_until("the session to be forgotten", || service.sessions().is_empty().then_some(()));

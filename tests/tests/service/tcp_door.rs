@@ -45,7 +45,7 @@ fn as_user(name: &str, program: &str) -> Command {
 fn curl(name: &str, service: &Service, method: &str, path: &str, arguments: &[&str]) -> (u16, String) {
     let url = format!("http://{}{path}", service.address().unwrap());
     let mut command = as_user(name, "curl");
-    command.args(["--silent", "--show-error", "--max-time", "30", "--write-out", "\n%{http_code}", "-X", method]);
+    command.args(["--silent", "--show-error", "--globoff", "--max-time", "30", "--write-out", "\n%{http_code}", "-X", method]);
     let output = command.args(arguments).arg(&url).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let (body, status) = said.rsplit_once('\n').unwrap_or_default();
@@ -101,6 +101,23 @@ fn another_user_is_refused_by_every_call() {
     let actor = text(&line["actor"]);
     assert!(actor.starts_with("api 127.0.0.1:") && actor.ends_with(&format!(" uid {nobody}")), "{line}");
     assert_eq!(line["decision"], "denied");
+}
+
+#[test]
+fn users_are_told_apart_over_ipv6_too() {
+    if !may_become_others() {
+        return;
+    }
+    if !std::path::Path::new("/proc/net/if_inet6").exists() {
+        eprintln!("not run: this host has no IPv6");
+        return;
+    }
+    let home = Home::without_engine();
+    let service = Service::launch(of_user(DAEMON, &home, "[::1]:0"));
+    let list = format!("{API}/sessions");
+    assert_eq!(curl(DAEMON, &service, "GET", &list, &[]).0, 200);
+    assert_eq!(service.get("/sessions").status, 200, "root");
+    assert_eq!(curl(NOBODY, &service, "GET", &list, &[]).0, 403);
 }
 
 #[test]
