@@ -4,8 +4,8 @@
 //! sock_diag(7) finds a socket by its exact pair of addresses and tells the user who made it. `/proc/net/tcp` tells the same
 //! where a sandbox or a missing kernel module keeps netlink away. What the answer may not be believed for:
 //!
-//! - A socket that its process has closed already is listed as root's (the kernel reports uid 0 for a socket without a
-//!   process). Its inode is 0 then, and the answer is refused.
+//! - Older kernels list a socket that its process has closed already as root's (`sock_i_uid` returned 0 for a socket without
+//!   an inode). Its inode is 0 then, and the answer is refused, on every kernel.
 //! - After a reset the same pair of addresses is free, and somebody else's connection can take it. The accepted end is
 //!   therefore looked up after the client's: while the pair still leads to the very socket that was accepted, it cannot have
 //!   belonged to another connection in between.

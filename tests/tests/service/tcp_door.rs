@@ -141,7 +141,7 @@ fn a_client_that_hangs_up_at_once_is_not_taken_for_root() {
     if !may_become_others() {
         return;
     }
-    // The kernel lists the socket of a client that has gone as one of root's.
+    // Older kernels list the socket of a client that has gone as one of root's.
     const ATTACK: &str = r#"
 import socket, struct, sys
 port, tries = int(sys.argv[1]), int(sys.argv[2])
