@@ -45,7 +45,17 @@ fn as_user(name: &str, program: &str) -> Command {
 fn curl(name: &str, service: &Service, method: &str, path: &str, arguments: &[&str]) -> (u16, String) {
     let url = format!("http://{}{path}", service.address().unwrap());
     let mut command = as_user(name, "curl");
-    command.args(["--silent", "--show-error", "--globoff", "--max-time", "30", "--write-out", "\n%{http_code}", "-X", method]);
+    command.args([
+        "--silent",
+        "--show-error",
+        "--globoff",
+        "--max-time",
+        "30",
+        "--write-out",
+        "\n%{http_code}",
+        "-X",
+        method,
+    ]);
     let output = command.args(arguments).arg(&url).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let (body, status) = said.rsplit_once('\n').unwrap_or_default();
