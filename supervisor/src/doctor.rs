@@ -12,10 +12,12 @@ pub mod gateway;
 pub mod host;
 pub mod leftovers;
 pub mod model;
+pub mod port;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,7 @@ use crate::agents::HostSide;
 use crate::dirs::{DataDir, DirError};
 use crate::engine::{EngineError, EngineInfo, SharedEngine};
 use crate::image::{self, ImageStatus};
+use crate::serve::lock;
 
 /// What is examined. Parts that could not be had come as the error that says why: that is what doctor is for.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Subject<'a> {
     pub dirs: Result<DataDir, DirError>,
     /// The image that runs would use.
     pub image: &'a str,
+    /// Where the API of a service of this user listens.
+    pub listen: SocketAddr,
     /// Folder with the kernel's settings: `/proc/sys`.
     pub kernel_settings: &'a Path,
 }
@@ -59,6 +64,8 @@ pub async fn run(
     checks.push(clock::judge(network.engine_clock, upstream.clock()));
     checks.push(host::data_directory(&subject.dirs));
     checks.extend(host::disk(subject.dirs.as_ref().ok(), info.as_ref().ok()));
+    let service = subject.dirs.as_ref().ok().and_then(|dirs| lock::holder(&dirs.daemon_lock()));
+    checks.push(port::check(subject.listen, service.map(|service| service.pid)));
     checks.push(host::inotify(subject.kernel_settings));
     checks.push(leftovers::check(subject, info.is_ok()).await);
     Report { checks }

@@ -29,6 +29,7 @@ pub mod service;
 pub mod session;
 pub mod stall;
 pub mod store;
+pub mod tcp_owner;
 pub mod units;
 pub mod usage;
 pub mod workspace;

@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod builds;
+pub mod caller;
 pub mod descriptors;
 pub mod engine;
 pub mod listen;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use api::Api;
 use api::guard::Guard;
 use builds::Builds;
+use caller::AllowedUsers;
 use listen::{Listen, Socket};
 use lock::{Holder, LockError};
 use manager::{MEASURE, Manager};
@@ -41,6 +43,7 @@ use refusals::Refusals;
 
 use crate::error_chain::chain;
 use crate::store::StoreError;
+use crate::tcp_owner::{self, Listener};
 
 /// How long running requests may take to end when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -58,7 +61,7 @@ const ENGINE_BACK: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// What callers by TCP must send; needed off loopback.
+    /// What callers by TCP must send; needed off loopback. Without one the users of this host are told apart.
     pub token: Option<Arc<SecretString>>,
     /// The unix socket for the CLI.
     pub socket: PathBuf,
@@ -88,6 +91,17 @@ pub enum ServeError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// Somebody else has the TCP port, often another person's service.
+    #[error(
+        "cannot listen on {address}: it is taken by {listener}; choose another port with --listen 127.0.0.1:PORT or by \
+         `listen` in the configuration"
+    )]
+    Taken {
+        /// Where.
+        address: SocketAddr,
+        /// Who has it.
+        listener: Listener,
     },
     /// The unix socket.
     #[error("cannot listen at {}; choose another path with --socket", path.display())]
@@ -124,7 +138,13 @@ impl Daemon {
         }
         let holder = Holder { pid: std::process::id(), since: Timestamp::now(), socket: options.socket.clone() };
         let lock = lock::take(&manager.dirs.daemon_lock(), &holder)?;
-        let tcp = |source| ServeError::Tcp { address: options.listen, source };
+        let tcp = |source: io::Error| {
+            let in_use = source.kind() == io::ErrorKind::AddrInUse;
+            match in_use.then(|| tcp_owner::listener(options.listen)).flatten() {
+                Some(listener) => ServeError::Taken { address: options.listen, listener },
+                None => ServeError::Tcp { address: options.listen, source },
+            }
+        };
         let listener = TcpListener::bind(options.listen).await.map_err(tcp)?;
         let address = listener.local_addr().map_err(tcp)?;
         let (socket, unix) = Socket::bind(&options.socket, options.socket_mode, options.socket_group)
@@ -139,7 +159,8 @@ impl Daemon {
         // Before anybody is let in: who asks for a session finds it owned, and its place in the queue.
         manager.restore().await?;
         let answers = reconcile(&manager, true).await;
-        let listen = Listen { router, stopping: stopping.clone(), tasks: tasks.clone() };
+        let users = Arc::new(AllowedUsers::of_socket(options.socket_group));
+        let listen = Listen { router, stopping: stopping.clone(), tasks: tasks.clone(), users };
         tasks.spawn(listen.clone().tcp(listener));
         tasks.spawn(listen.unix(unix));
         tasks.spawn(look_after(Arc::clone(&manager), answers, stopping.clone()));

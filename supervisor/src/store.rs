@@ -6,6 +6,7 @@
 mod audit;
 mod claim;
 mod events;
+mod fault;
 mod mounts;
 mod retention;
 mod sessions;

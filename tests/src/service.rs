@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
@@ -60,14 +60,22 @@ impl Service {
     fn spawn(home: &Home, point: Option<&str>, config: Option<&Path>) -> Self {
         let socket = home.data().join("aigo.sock");
         let mut command = home.aigo_command(["serve", "--listen", "127.0.0.1:0", "--socket"]);
-        command.arg(socket).arg("--data-dir").arg(home.data()).stderr(Stdio::piped()).stdout(Stdio::null());
+        command.arg(socket).arg("--data-dir").arg(home.data());
         if let Some(config) = config {
             command.arg("--config").arg(config);
         }
         if let Some(point) = point {
             command.env(FAILPOINT, point);
         }
-        let mut child = command.spawn().expect("aigo can be started");
+        Self::launch(command)
+    }
+
+    /// Starts a command that is, or becomes, `aigo serve`, and waits until it serves or is dead.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    pub fn launch(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("aigo can be started");
         let stderr = BufReader::new(child.stderr.take().expect("a pipe was asked for"));
         let said = Arc::new(Mutex::new(String::new()));
         let (told, address) = mpsc::channel();

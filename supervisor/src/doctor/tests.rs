@@ -11,7 +11,9 @@ async fn report(fake: &FakeEngine, data: &Path) -> Report {
     let engine: SharedEngine = Arc::new(fake.clone());
     // Made by us, so that its mode is ours whatever the umask; a folder that exists is left as it is.
     let dirs = DataDir::open(Some(&data.join("data")), |_| None);
-    let subject = Subject { engine: Ok(engine), dirs, image: IMAGE, kernel_settings: data };
+    // A port that nobody listens on, whatever runs on the machine of the test.
+    let listen = ([127, 0, 0, 1], 9).into();
+    let subject = Subject { engine: Ok(engine), dirs, image: IMAGE, listen, kernel_settings: data };
     // A port that nobody listens on: no test asks the real upstream.
     let env = |name: &str| (name == "ANTHROPIC_BASE_URL").then(|| OsString::from("http://127.0.0.1:9"));
     run(&subject, &env, &CancellationToken::new()).await

@@ -1,12 +1,13 @@
 //! Which folders of the host may never be mounted, whoever asks.
 
+mod system;
+
 use std::path::{Component, Path, PathBuf};
+
+pub use system::SystemPath;
 
 /// Path components that hold keys; compared without regard to case, since file systems may be.
 pub const BLOCKED: [&str; 8] = [".ssh", ".gnupg", ".env", ".aws", ".azure", ".gcloud", ".docker", ".kube"];
-
-/// Folders of the system whose mounting would give the machine away.
-const SYSTEM: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/boot", "/etc"];
 
 /// Why a folder may not be mounted.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -17,9 +18,9 @@ pub enum BlockedPath {
     /// Ours.
     #[error("it contains or lies in aigo's own folder {}", .0.display())]
     Own(PathBuf),
-    /// The machine's.
-    #[error("{} belongs to the machine and is never mounted; choose a folder of your own", .0.display())]
-    System(PathBuf),
+    /// A folder of the operating system.
+    #[error("{0}")]
+    System(SystemPath),
     /// Engines speak JSON, which has no way to say it.
     #[error("its path is not valid UTF-8; rename it")]
     NotUtf8,
@@ -52,9 +53,7 @@ pub fn check(path: &Path, own: &[PathBuf]) -> Result<(), BlockedPath> {
     if !path.is_absolute() {
         return Err(BlockedPath::NotCanonical);
     }
-    if path == Path::new("/") || SYSTEM.iter().any(|system| path.starts_with(system)) {
-        return Err(BlockedPath::System(path.to_owned()));
-    }
+    system::check(path).map_err(BlockedPath::System)?;
     match own.iter().find(|own| own.starts_with(path) || path.starts_with(own)) {
         Some(own) => Err(BlockedPath::Own(own.clone())),
         None => Ok(()),
@@ -81,10 +80,10 @@ mod tests {
         for bad in ["/home/u/.ssh", "/home/u/.SSH/x", "/home/u/p/.env", "/x/.Aws/y"] {
             assert!(matches!(check(bad), Err(BlockedPath::Component(_))), "{bad}");
         }
-        for bad in ["/", "/etc", "/proc/1/root", "/dev/shm"] {
+        for bad in ["/", "/etc", "/proc/1/root", "/dev/shm", "/root", "/home"] {
             assert!(matches!(check(bad), Err(BlockedPath::System(_))), "{bad}");
         }
-        for bad in ["/home", "/home/u/.local/share/aigo", "/home/u/.local/share/aigo/sessions/x"] {
+        for bad in ["/home/u", "/home/u/.local/share/aigo", "/home/u/.local/share/aigo/sessions/x"] {
             assert!(matches!(check(bad), Err(BlockedPath::Own(_))), "{bad}");
         }
         for bad in ["relative", "/a/../b"] {

@@ -1,7 +1,7 @@
 //! The HTTP API: the routes, their OpenAPI document, and what every request passes.
 //!
 //! ```text
-//! listener ─► guard (Host, Origin, token) ─► route ─► extractors (bounds, JSON, unknown fields) ─► handler ─► manager, store
+//! listener ─► guard (Host, Origin, user or token) ─► route ─► extractors (bounds, JSON, unknown fields) ─► handler ─► manager, store
 //!                    └── problem ◄──────────────────────┴───────────────────────────────────────────┘
 //! ```
 

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::api::guard::{MAX_HEAD, Peer};
+use super::caller::{AllowedUsers, Caller};
 use crate::stall::StallGuard;
+use crate::tcp_owner::Accepted;
 
 /// Connections at once on each listener. Further ones wait in the listen queue until one ends, which an idle one does
 /// after [`HEAD_TIME`].
@@ -51,6 +54,17 @@ pub struct Listen {
     pub stopping: CancellationToken,
     /// Every connection.
     pub tasks: TaskTracker,
+    /// Who may use it by TCP on this host.
+    pub users: Arc<AllowedUsers>,
+}
+
+/// A connection of which it is not known yet who is at its other end.
+#[derive(Debug)]
+enum Arrival {
+    /// By TCP; the error says that the client has gone.
+    Tcp(SocketAddr, io::Result<Accepted>),
+    /// By the unix socket, from this user.
+    Unix(u32),
 }
 
 impl Listen {
@@ -60,7 +74,8 @@ impl Listen {
             listener.poll_accept(cx).map_ok(|(stream, address)| {
                 // Small events must leave at once. A socket that cannot be set is dead already.
                 let _ = stream.set_nodelay(true);
-                (stream, Peer::Tcp(address))
+                let accepted = Accepted::of(&stream);
+                (stream, Arrival::Tcp(address, accepted))
             })
         };
         self.accept(poll).await;
@@ -72,7 +87,7 @@ impl Listen {
             listener.poll_accept(cx).map_ok(|(stream, _)| {
                 // Whoever left before we could ask is nobody; the connection ends by itself.
                 let uid = stream.peer_cred().map_or(u32::MAX, |cred| cred.uid());
-                (stream, Peer::Unix(uid))
+                (stream, Arrival::Unix(uid))
             })
         };
         self.accept(poll).await;
@@ -80,7 +95,7 @@ impl Listen {
 
     async fn accept<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self,
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(S, Peer)>>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(S, Arrival)>>,
     ) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
@@ -90,10 +105,12 @@ impl Listen {
                 accepted = poll_fn(&mut poll) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let serving = self.clone().serve(stream, peer);
+                Ok((stream, arrival)) => {
+                    let listen = self.clone();
                     self.tasks.spawn(async move {
-                        serving.await;
+                        // First of all: a client may hang up at any time, and is nobody then.
+                        let peer = listen.identify(arrival).await;
+                        listen.serve(stream, peer).await;
                         drop(place);
                     });
                 }
@@ -105,8 +122,18 @@ impl Listen {
         }
     }
 
+    async fn identify(&self, arrival: Arrival) -> Peer {
+        match arrival {
+            Arrival::Unix(uid) => Peer::Unix(uid),
+            Arrival::Tcp(address, Ok(accepted)) => Peer::Tcp(address, self.users.identify(accepted).await),
+            Arrival::Tcp(address, Err(error)) => {
+                Peer::Tcp(address, Caller::Unknown(format!("the connection from {address} broke off: {error}").into()))
+            }
+        }
+    }
+
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, peer: Peer) {
-        let Self { router, stopping, tasks: _ } = self;
+        let Self { router, stopping, tasks: _, users: _ } = self;
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
             router.clone().oneshot(request.map(Body::new))

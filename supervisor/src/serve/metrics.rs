@@ -13,7 +13,8 @@ use crate::session::status::Status;
 use crate::store::StoreError;
 use crate::usage::HostUsage;
 
-/// See the module's text. Counts are of the sessions that the store still holds.
+/// See the module's text. Counts of sessions are of those that the store still holds; tokens and cost are of all sessions that
+/// ever ended, and never fall.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
@@ -31,11 +32,11 @@ pub struct Metrics {
     pub unmeasured: Vec<Unmeasured>,
     /// The machine that the service runs on, where it tells.
     pub host: Option<Host>,
-    /// Tokens that models read for ended sessions.
+    /// Tokens that models read for all sessions that ever ended, also those that retention has removed.
     pub input_tokens: u64,
-    /// Tokens that models wrote for ended sessions.
+    /// Tokens that models wrote for all sessions that ever ended, also those that retention has removed.
     pub output_tokens: u64,
-    /// US dollars, as the agents reckon, of ended sessions.
+    /// US dollars, as the agents reckon, of all sessions that ever ended, also those that retention has removed.
     pub cost_usd: f64,
     /// Bytes of memory that the service itself uses, where known.
     pub supervisor_memory_bytes: Option<u64>,

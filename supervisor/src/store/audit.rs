@@ -43,7 +43,7 @@ pub fn socket_actor(uid: u32) -> String {
 /// A line of the audit log that is not written yet.
 #[derive(Clone, Debug)]
 pub struct NewAudit {
-    /// Who, in words: `api 127.0.0.1:40123`, `socket uid 1000`, `cli uid 1000`, `signal SIGHUP`.
+    /// Who, in words: `api 127.0.0.1:40123 uid 1000`, `socket uid 1000`, `cli uid 1000`, `signal SIGHUP`.
     pub actor: String,
     /// What: `session.create`, `session.cancel`.
     pub action: &'static str,

@@ -102,16 +102,16 @@ pub struct SessionPage {
     pub limit: usize,
 }
 
-/// What all sessions of the store add up to.
+/// How many sessions the store has, and what all that ever ended add up to, also those that are no longer stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// How many have each status.
+    /// How many stored sessions have each status.
     pub by_status: Vec<(Status, u64)>,
-    /// Tokens of those that have ended.
+    /// Tokens that models read for all sessions that ever ended; never falls.
     pub input_tokens: u64,
-    /// Tokens of those that have ended.
+    /// Tokens that models wrote for all sessions that ever ended; never falls.
     pub output_tokens: u64,
-    /// US dollars of those that have ended.
+    /// US dollars of all sessions that ever ended; never falls.
     pub cost_usd: f64,
 }
 
@@ -285,7 +285,7 @@ impl Store {
         .await
     }
 
-    /// What all sessions add up to.
+    /// Counts the stored sessions by status, and reads the counters.
     pub async fn totals(&self) -> Result<Totals, StoreError> {
         self.call(|connection| {
             let mut totals = Totals::default();
@@ -297,13 +297,10 @@ impl Store {
                     totals.by_status.push((status, count));
                 }
             }
-            let mut query = connection.prepare_cached(
-                "SELECT coalesce(sum(summary ->> '$.tokens.input'), 0), coalesce(sum(summary ->> '$.tokens.output'), 0),
-                        coalesce(sum(summary ->> '$.costUsd'), 0.0)
-                 FROM sessions WHERE summary IS NOT NULL",
-            )?;
-            (totals.input_tokens, totals.output_tokens, totals.cost_usd) =
-                query.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let mut counter = connection.prepare_cached("SELECT value FROM counters WHERE name = ?1")?;
+            totals.input_tokens = counter.query_row(["input_tokens"], |row| row.get(0))?;
+            totals.output_tokens = counter.query_row(["output_tokens"], |row| row.get(0))?;
+            totals.cost_usd = counter.query_row(["cost_usd"], |row| row.get(0))?;
             Ok(totals)
         })
         .await
@@ -401,5 +398,52 @@ mod tests {
         assert!(!store.end_waiting(&id, outcome(), HostEvent::InterruptSent {}).await.unwrap(), "once");
         let now = store.session(&id).await.unwrap().unwrap();
         assert_eq!((now.status, store.last_event(&id).await.unwrap()), (Status::Cancelled, 1));
+    }
+
+    async fn end_with(store: &Store, input: u64, cost: Option<f64>) -> SessionId {
+        let id = SessionId::random();
+        store.insert_session(SessionRow::new(id.clone(), "claude", "image", "/w")).await.unwrap();
+        let tokens = serde_json::json!({"input": input, "output": 1, "cacheRead": 0, "cacheWrite": 0});
+        let summary =
+            serde_json::json!({"durationMs": 1, "turns": 1, "tokens": tokens, "modelRequests": 1, "costUsd": cost});
+        let summary = Some(serde_json::from_value(summary).unwrap());
+        let outcome = || Outcome { status: Status::Completed, ending: None, summary: summary.clone() };
+        store.end_session(&id, outcome(), HostEvent::InterruptSent {}).await.unwrap();
+        // Somebody who ends it once more changes no counter.
+        store.end_session(&id, outcome(), HostEvent::InterruptSent {}).await.unwrap();
+        id
+    }
+
+    #[tokio::test]
+    async fn counters_do_not_fall_when_retention_forgets_sessions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("aigo.db");
+        let store = Store::open(&path).unwrap();
+        end_with(&store, 100, Some(0.5)).await;
+        end_with(&store, 20, None).await;
+        let before = store.totals().await.unwrap();
+        assert_eq!((before.input_tokens, before.output_tokens, before.cost_usd), (120, 2, 0.5));
+        assert_eq!(store.forget_old(Some(std::time::Duration::ZERO), None).await.unwrap(), 2);
+        drop(store);
+        let store = Store::open(&path).unwrap();
+        let after = store.totals().await.unwrap();
+        assert_eq!((after.input_tokens, after.output_tokens, after.cost_usd), (120, 2, 0.5));
+        assert_eq!(after.by_status, []);
+        end_with(&store, 3, Some(0.25)).await;
+        let more = store.totals().await.unwrap();
+        assert_eq!((more.input_tokens, more.output_tokens, more.cost_usd), (123, 3, 0.75));
+    }
+
+    #[tokio::test]
+    async fn figures_that_cannot_be_true_neither_lower_nor_break_a_counter() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("aigo.db")).unwrap();
+        end_with(&store, 5, Some(1.0)).await;
+        for _ in 0..3 {
+            end_with(&store, u64::MAX, Some(-1e308)).await;
+            end_with(&store, i64::MAX as u64, Some(1e308)).await;
+        }
+        let totals = store.totals().await.unwrap();
+        assert_eq!((totals.input_tokens, totals.cost_usd), (9_000_000_000_000_000_000, 3.0e12 + 1.0));
     }
 }

@@ -11,12 +11,13 @@ use rusqlite_migration::{M, Migrations};
 use tokio::sync::{mpsc, oneshot};
 
 use super::claim::{self, Claim};
+use super::fault::sentence;
 use crate::dirs::{self, Identity};
 
 /// Jobs that may wait for the thread; beyond it callers wait.
 const QUEUE: usize = 256;
 /// How long SQLite waits for another process's write.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 /// How long another process may take to make the database or bring it up to date.
 const OPEN: Duration = Duration::from_secs(30);
 /// How often it is looked at meanwhile.
@@ -30,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003-engine-id.sql"),
     include_str!("migrations/0004-service.sql"),
     include_str!("migrations/0005-settings.sql"),
+    include_str!("migrations/0006-counters.sql"),
 ];
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -44,26 +46,40 @@ pub struct Store {
 /// The store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite says no.
-    #[error("the database {} failed: {source}", path.display())]
+    /// SQLite failed. Its error is no `source`: the sentence says all of it, and a chain would say it twice.
+    #[error("{}", sentence(path, error))]
     Sqlite {
         /// Which.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: rusqlite::Error,
+        error: rusqlite::Error,
     },
-    /// It was written by a newer aigo, or is no database of ours.
-    #[error("the database {} cannot be brought up to date: {source}; it may belong to a newer aigo", path.display())]
+    /// A newer aigo wrote the database.
+    #[error(
+        "the database {} was written by a newer aigo; update this one, or name another data directory with --data-dir",
+        path.display()
+    )]
+    Newer {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The tables of an older aigo cannot be made those of this one.
+    #[error(
+        "the database {} cannot be brought up to date: {error}; keep a copy of it, and report this",
+        path.display()
+    )]
     Migration {
         /// Which.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: rusqlite_migration::Error,
+        error: rusqlite_migration::Error,
     },
     /// What it holds is not what we wrote.
-    #[error("the database {} holds a value that cannot be read: {what}", path.display())]
+    #[error(
+        "the database {} holds what aigo does not write there: {what}; if another program has changed it, restore a backup, \
+         else please report this",
+        path.display()
+    )]
     Corrupt {
         /// Which.
         path: PathBuf,
@@ -77,7 +93,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Its thread has ended.
-    #[error("the database thread has ended")]
+    #[error("the thread of the database has ended after a fault; start aigo again")]
     Closed,
 }
 
@@ -85,11 +101,13 @@ impl StoreError {
     /// The disk is full or broken, which a person mends by making room, as against a fault of ours.
     pub fn is_disk(&self) -> bool {
         match self {
-            Self::Sqlite { source, .. } => matches!(
-                source.sqlite_error_code(),
+            Self::Sqlite { error, .. } => matches!(
+                error.sqlite_error_code(),
                 Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly)
             ),
-            Self::Migration { .. } | Self::Corrupt { .. } | Self::Busy { .. } | Self::Closed => false,
+            Self::Newer { .. } | Self::Migration { .. } | Self::Corrupt { .. } | Self::Busy { .. } | Self::Closed => {
+                false
+            }
         }
     }
 }
@@ -153,7 +171,7 @@ impl Store {
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let sqlite = |source| StoreError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |error| StoreError::Sqlite { path: path.to_owned(), error };
     let _turn = take_turn(path)?;
     close_to_others(path);
     let mut connection = Connection::open(path).map_err(sqlite)?;
@@ -164,13 +182,13 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "foreign_keys", true).map_err(sqlite)?;
     // Negative: KiB, see https://sqlite.org/pragma.html#pragma_cache_size
     connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(sqlite)?;
-    migrate(&mut connection).map_err(|source| StoreError::Migration { path: path.to_owned(), source })?;
+    migrate(&mut connection).map_err(|error| not_migrated(path, error))?;
     Ok(connection)
 }
 
 fn failed(path: &Path, error: JobError) -> StoreError {
     match error {
-        JobError::Sqlite(source) => StoreError::Sqlite { path: path.to_owned(), source },
+        JobError::Sqlite(error) => StoreError::Sqlite { path: path.to_owned(), error },
         JobError::Corrupt(what) => StoreError::Corrupt { path: path.to_owned(), what },
     }
 }
@@ -209,6 +227,16 @@ fn close_to_others(path: &Path) {
     }
 }
 
+fn not_migrated(path: &Path, error: rusqlite_migration::Error) -> StoreError {
+    use rusqlite_migration::{Error, MigrationDefinitionError};
+    let path = path.to_owned();
+    match error {
+        Error::RusqliteError { err: error, .. } => StoreError::Sqlite { path, error },
+        Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => StoreError::Newer { path },
+        error => StoreError::Migration { path, error },
+    }
+}
+
 fn migrate(connection: &mut Connection) -> rusqlite_migration::Result<()> {
     Migrations::new(MIGRATIONS.iter().map(|sql| M::up(sql)).collect()).to_latest(connection)
 }
@@ -222,6 +250,9 @@ mod tests {
         let steps = MIGRATIONS.iter().map(|sql| M::up(sql)).collect::<Vec<_>>();
         Migrations::new(steps).validate().unwrap();
     }
+
+    /// The migration that makes the counters.
+    const COUNTERS: usize = 6;
 
     /// What each version of the tables held, in its own words.
     const OLD_ROWS: &str = r#"
@@ -270,7 +301,9 @@ mod tests {
             assert_eq!(store.end_session(&live.id, outcome, HostEvent::InterruptSent {}).await.unwrap(), 3);
             let last = store.events(&live.id, 2, 9).await.unwrap();
             assert!(matches!(last[0].what, What::Host(HostEvent::InterruptSent {})), "version {version}: {last:?}");
-            assert_eq!(store.totals().await.unwrap().output_tokens, 2);
+            // What had ended before there were counters is counted by the migration that makes them.
+            let counted = if version < COUNTERS { 2 } else { 0 };
+            assert_eq!(store.totals().await.unwrap().output_tokens, counted);
             assert_eq!(store.forget_old(Some(Duration::ZERO), None).await.unwrap(), 2);
         }
     }

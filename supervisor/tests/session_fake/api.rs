@@ -33,7 +33,7 @@ pub(crate) fn router(manager: &Arc<Manager>) -> Router {
 }
 
 pub(crate) fn request(method: &str, path: &str, body: Option<&Value>) -> Request<Body> {
-    let request = Request::builder().method(method).uri(format!("{PREFIX}{path}"));
+    let request = Request::builder().method(method).uri(format!("{PREFIX}{path}")).header(header::HOST, "localhost");
     let request = match body {
         Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())),
         None => request.body(Body::empty()),
@@ -64,7 +64,9 @@ impl Watch {
     async fn after(router: &Router, id: &SessionId, after: u64) -> Self {
         let path = format!("/sessions/{id}/events?after={after}");
         let response = router.clone().oneshot(request("GET", &path, None)).await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
+        // A reader that has seen the end of a session is told so by 204, which has no body.
+        let over = after > 0 && response.status() == StatusCode::NO_CONTENT;
+        assert!(over || response.status() == StatusCode::OK, "{}", response.status());
         Self { body: response.into_body(), text: String::new() }
     }
 
@@ -239,6 +241,22 @@ async fn a_stream_whose_end_is_removed_while_it_is_read_says_so() {
     over(&house, &id).await;
     remove(&house, "DELETE FROM events; DELETE FROM sessions");
     assert_eq!(watch.rest().await, [json!({"from": 2}).to_string()]);
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_back_after_the_end_is_told_that_nothing_comes() {
+    let house = House::new();
+    let router = router(&manager(&house, config(5)));
+    let id = told(&house, 3).await;
+    let status = async |after: u64| {
+        let path = format!("/sessions/{id}/events?after={after}");
+        router.clone().oneshot(request("GET", &path, None)).await.unwrap().status()
+    };
+    assert_eq!(status(3).await, StatusCode::OK, "the session goes on");
+    over(&house, &id).await;
+    for (after, wanted) in [(0, 200), (3, 200), (4, 204), (5, 400)] {
+        assert_eq!(status(after).await.as_u16(), wanted, "after {after}");
+    }
 }
 
 fn pointers(problem: &Value) -> Vec<&str> {

@@ -8,12 +8,16 @@
 mod api;
 mod attending;
 mod audit;
+mod counters;
 mod crashes;
+mod database;
 mod engine;
 mod hostile;
+mod http_rules;
 mod killed;
 mod limits;
 mod openapi;
 mod podman;
 mod soak;
 mod support;
+mod tcp_door;

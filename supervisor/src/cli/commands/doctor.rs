@@ -2,13 +2,16 @@
 
 mod show;
 
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
+use super::config::Source;
 use super::image::cancel_on_signals;
 use crate::cli::args::{DoctorArgs, Global};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::say;
 use crate::cli::show::style::Style;
+use crate::config::{CONFIG_VARIABLE, Config};
 use crate::dirs::DataDir;
 use crate::doctor::{self, Subject};
 use crate::engine::detect::connect;
@@ -23,6 +26,7 @@ pub async fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, CliError> {
         engine: connect(global.engine, &HostEnv::from_process()).await,
         dirs: DataDir::open(global.data_dir.as_deref(), |name| std::env::var(name).ok()),
         image: &args.image,
+        listen: listen(global),
         kernel_settings: Path::new("/proc/sys"),
     };
     let report = doctor::run(&subject, &|name| std::env::var_os(name), &cancel).await;
@@ -38,4 +42,12 @@ pub async fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, CliError> {
         (false, true) => Exit::Ok,
         (false, false) => Exit::Environment,
     })
+}
+
+/// Where a service of this user listens: by the configuration, or by default if that cannot be read (`aigo config check` says
+/// why).
+fn listen(global: &Global) -> SocketAddr {
+    let file = std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from);
+    let loaded = Source::new(global, file.as_deref()).ok().and_then(|source| source.load().ok());
+    loaded.map_or_else(|| Config::default().listen, |loaded| loaded.config.listen)
 }

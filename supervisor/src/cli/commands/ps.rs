@@ -100,6 +100,8 @@ impl Now {
 
     fn json(&self, row: &SessionRow) -> serde_json::Result<Value> {
         let mut value = serde_json::to_value(row)?;
+        // `aigo run --json` names the session so.
+        value["session"] = json!(row.id);
         if let Some(usage) = self.usage(row) {
             value["usage"] = serde_json::to_value(usage)?;
         }
@@ -161,6 +163,7 @@ mod tests {
         let now = Now { usage: Reading { measured, unmeasured: vec![] }, ..Now::default() };
         let value = now.json(&row).unwrap();
         assert_eq!((&value["agent"], &value["program"]), (&json!("default"), &json!("claude")));
+        assert_eq!((&value["id"], &value["session"]), (&json!(row.id), &json!(row.id)));
         assert_eq!(value["usage"], json!({"cpuPercent": 12.34, "memoryBytes": 64 << 20}));
         assert_eq!(Now::default().json(&row).unwrap().get("usage"), None);
     }

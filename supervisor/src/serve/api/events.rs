@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
@@ -140,7 +140,7 @@ enum Next {
 }
 
 async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem> {
-    find(api, &id).await?;
+    let row = find(api, &id).await?;
     // Of another session, or of moments that a power failure took: who waits behind them would miss what comes.
     let last = api.manager.store.last_event(&id).await?;
     if after > last {
@@ -155,7 +155,7 @@ async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem>
         cursor: after,
         known: last,
         waiting: VecDeque::new(),
-        over: false,
+        over: after > 0 && after == last && row.ended_at.is_some(),
         stopping: api.stopping.clone(),
         _place: place,
     })
@@ -164,7 +164,8 @@ async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem>
 /// Watch a session's events, from the first or from a cursor, until its end
 ///
 /// Each event's id is its number in the session, its name the event's kind, its data the event as JSON. An event named
-/// `gap` says that the numbers `from` to `to` are no longer stored; where these are the last ones, nothing follows.
+/// `gap` says that the numbers `from` to `to` are no longer stored; where these are the last ones, nothing follows. A client that
+/// comes back after the last event of a session that has ended gets 204, which tells an `EventSource` not to ask again.
 #[utoipa::path(get, path = "/sessions/{id}/events", tag = "sessions",
     params(
         ("id" = String, Path, description = "The session"), EventsQuery,
@@ -172,6 +173,7 @@ async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem>
     ),
     responses(
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "The session has ended, and the client has seen its last event"),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json"),
@@ -191,6 +193,9 @@ pub(super) async fn events(
             .ok_or_else(|| Problem::bad_request("Last-Event-ID: it is the number of an event"))?,
     };
     let reader = reader(&api, id, after).await?;
+    if reader.over {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let stream = stream::unfold(reader, |mut reader| async move {
         let next = reader.next().await?;
         Some((Ok::<_, Infallible>(sse(next)), reader))

@@ -80,7 +80,7 @@ async fn collect(mut body: Limited<Body>, room: &'static Semaphore) -> Result<Wh
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                Problem::too_large(format!("a body may have {MAX_BODY} bytes"))
+                Problem::body_too_large()
             } else {
                 Problem::bad_request(format!("the body cannot be read: {error}"))
             }

@@ -90,6 +90,11 @@ impl Problem {
         internal = INTERNAL_SERVER_ERROR, "internal", "aigo failed";
     }
 
+    /// The body is larger than any that is asked for.
+    pub fn body_too_large() -> Self {
+        Self::too_large(format!("a body may have {} bytes", super::extract::MAX_BODY))
+    }
+
     /// Some fields are wrong.
     pub fn bad_fields(errors: Vec<FieldError>) -> Self {
         Self::unprocessable("some fields cannot be as they are").with(errors)

@@ -79,6 +79,7 @@ pub(super) async fn doctor(State(api): State<Api>) -> Result<axum::Json<Vec<Chec
         engine: api.manager.engine.get().await.map(|(engine, _)| engine),
         dirs: Ok(api.manager.dirs.clone()),
         image: DEFAULT_IMAGE,
+        listen: api.manager.config().listen,
         kernel_settings: Path::new("/proc/sys"),
     };
     let cancel = CancellationToken::new();

@@ -49,17 +49,17 @@ impl Metrics {
         registry.register("sessions", "Sessions in the store by status", sessions);
         registry.register(
             "input_tokens",
-            "Tokens that models read for ended sessions",
+            "Tokens that models read for all sessions that ever ended",
             ConstCounter::new(self.input_tokens),
         );
         registry.register(
             "output_tokens",
-            "Tokens that models wrote for ended sessions",
+            "Tokens that models wrote for all sessions that ever ended",
             ConstCounter::new(self.output_tokens),
         );
         registry.register(
             "cost_usd",
-            "US dollars, as agents reckon, of ended sessions",
+            "US dollars, as agents reckon, of all sessions that ever ended",
             ConstCounter::new(self.cost_usd),
         );
         registry.register_with_unit(

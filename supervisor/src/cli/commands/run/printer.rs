@@ -135,7 +135,7 @@ impl Printer {
         if self.output != OutputFormat::Json {
             return;
         }
-        let mut result = json!({"session": id, "exitCode": exit.code()});
+        let mut result = json!({"id": id, "session": id, "exitCode": exit.code()});
         if let Some(SessionEvent { what: What::Host(HostEvent::Ended { status, ending, summary }), .. }) = &self.last {
             result["status"] = json!(status);
             result["reason"] = json!(ending.reason.word());
