@@ -3,7 +3,7 @@
 //! could hide a credential or an echo of one in them.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::fault::RequestFault;
 use super::limits::MAX_KEPT_BODY;
 use super::tokens::TokenTap;
 use super::traffic::{InFlight, Traffic};
@@ -88,13 +89,31 @@ impl Copy {
     }
 }
 
-/// Where a request body that was given up half-way can be found, to be drained before its client is answered.
+/// What became of a request body that was given up half-way: the rest of it, to be drained before its client is answered,
+/// and what was wrong with it. The fault is kept here because an HTTP/2 client resets the stream to the upstream and says
+/// nothing of the reason.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Leftover(Arc<Mutex<Option<Incoming>>>);
+pub(super) struct Leftover(Arc<Mutex<Given>>);
+
+#[derive(Debug, Default)]
+struct Given {
+    rest: Option<Incoming>,
+    fault: Option<RequestFault>,
+}
 
 impl Leftover {
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rest of the body.
     pub(super) fn take(&self) -> Option<Incoming> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.given().rest.take()
+    }
+
+    /// What the client did wrong, if it is the client that the body failed for.
+    pub(super) fn fault(&self) -> Option<RequestFault> {
+        self.given().fault.clone()
     }
 }
 
@@ -123,8 +142,8 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        *self.leftover.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            self.inner.take().filter(|body| !body.is_end_stream());
+        let rest = self.inner.take().filter(|body| !body.is_end_stream());
+        self.leftover.given().rest = rest;
     }
 }
 
@@ -147,9 +166,16 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Broken(error)))),
+            Poll::Ready(Some(Err(error))) => {
+                this.leftover.given().fault = Some(RequestFault::of_body(&error));
+                Poll::Ready(Some(Err(BodyError::Broken(error))))
+            }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => this.idle.poll_expired(cx).map(|error| Some(Err(error))),
+            Poll::Pending => {
+                let error = ready!(this.idle.poll_expired(cx));
+                this.leftover.given().fault = Some(RequestFault::Silent(this.idle.limit));
+                Poll::Ready(Some(Err(error)))
+            }
         }
     }
 

@@ -300,18 +300,6 @@ async fn compressed_answers_pass_untouched_and_uncounted() {
 }
 
 #[tokio::test]
-async fn redirects_are_passed_back_and_never_followed() {
-    let other = Stub::noting(|_| reply(200, &[], "should not be asked")).await;
-    let target = format!("http://{}/v1/messages", other.addr);
-    let stub = Stub::noting(move |_| reply(307, &[("location", &target)], "")).await;
-    let rig = Rig::live(&stub).await;
-    let (parts, _) = rig.ask("{}").await;
-    assert_eq!(parts.status, 307);
-    assert!(parts.headers.contains_key("location"));
-    assert!(other.seen().is_empty() && stub.seen().len() == 1);
-}
-
-#[tokio::test]
 async fn strangers_get_a_readable_403_and_are_reported() {
     let stub = Stub::noting(|_| reply(200, &[], "ok")).await;
     let mut rig = Rig::live(&stub).await;
