@@ -11,6 +11,7 @@ mod faults;
 mod image;
 mod kill;
 mod limits;
+mod other_agents;
 mod output;
 mod owner;
 mod podman;

@@ -143,7 +143,8 @@ fn an_upstream_that_nobody_listens_on_is_named() {
     let nobody = Upstream::script([Answer::say("not asked")]);
     let mut run = home.live("hello", &nobody).env("ANTHROPIC_BASE_URL", url).start();
     run.wait_for("a warning about the upstream", |event| {
-        tests::look::warning(event).is_some_and(|(code, text)| code == "upstream_failed" && text.contains("127.0.0.1"))
+        tests::look::warning(event)
+            .is_some_and(|(code, text)| code == "upstream_unreachable" && text.contains("127.0.0.1"))
     });
     run.wait_for("a retry", |event| tests::look::warning(event).is_some_and(|(code, _)| code == "api_retry"));
     run.close_stdin();
