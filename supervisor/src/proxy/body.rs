@@ -14,8 +14,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::fault::RequestFault;
 use super::limits::MAX_KEPT_BODY;
+use super::notice::{NoticeKind, Notices, quoted};
 use super::tokens::TokenTap;
 use super::traffic::{InFlight, Traffic};
+use crate::error_chain::chain;
 
 /// What is sent to the container.
 pub(super) type OutBody = UnsyncBoxBody<Bytes, BodyError>;
@@ -23,9 +25,9 @@ pub(super) type OutBody = UnsyncBoxBody<Bytes, BodyError>;
 /// Why a body ends before its end. It closes the connection: the receiver must not take the rest for the whole.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    #[error("the other side broke off")]
+    #[error("the connection ended too early")]
     Broken(#[source] hyper::Error),
-    #[error("silent for {}s", .0.as_secs())]
+    #[error("nothing came for {}s", .0.as_secs())]
     Silent(Duration),
     #[error("cut by the replay script")]
     Cut,
@@ -198,6 +200,29 @@ pub(super) struct Meter {
     pub(super) in_flight: InFlight,
 }
 
+/// Who hears about an answer that the upstream began and did not finish: the client sees only a connection that ends.
+#[derive(Debug)]
+pub(super) struct Witness {
+    pub(super) notices: Notices,
+    pub(super) session: String,
+    pub(super) host: String,
+    /// What became of the request, which an upstream may answer before it has it whole.
+    pub(super) request: Leftover,
+}
+
+impl Witness {
+    fn tell(self, error: &BodyError) {
+        // Our own client cuts an answer whose request has failed: that is not the upstream's fault.
+        match self.request.fault() {
+            Some(fault) => fault.tell(&self.notices, &self.session),
+            None => {
+                let kind = NoticeKind::UpstreamCut { host: self.host, reason: quoted(&chain(error)) };
+                self.notices.tell(Some(&self.session), kind);
+            }
+        }
+    }
+}
+
 /// The upstream's body on its way to the client. Dropping it, which happens when the client leaves, drops the upstream's
 /// end with it, and that aborts the call.
 #[derive(Debug)]
@@ -205,11 +230,20 @@ pub(super) struct Relay<B> {
     inner: B,
     idle: IdleTimer,
     meter: Option<Meter>,
+    witness: Option<Witness>,
 }
 
 impl<B> Relay<B> {
-    pub(super) fn new(inner: B, idle: Duration, meter: Option<Meter>) -> Self {
-        Self { inner, idle: IdleTimer::new(idle), meter }
+    /// A body without a witness is cut by a script, as somebody wrote it.
+    pub(super) fn new(inner: B, idle: Duration, meter: Option<Meter>, witness: Option<Witness>) -> Self {
+        Self { inner, idle: IdleTimer::new(idle), meter, witness }
+    }
+
+    fn broken(&mut self, error: BodyError) -> BodyError {
+        if let Some(witness) = self.witness.take() {
+            witness.tell(&error);
+        }
+        error
     }
 
     fn settle(&mut self) {
@@ -247,12 +281,15 @@ where
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.broken(error.into())))),
             Poll::Ready(None) => {
                 this.settle();
                 Poll::Ready(None)
             }
-            Poll::Pending => this.idle.poll_expired(cx).map(|error| Some(Err(error))),
+            Poll::Pending => {
+                let error = ready!(this.idle.poll_expired(cx));
+                Poll::Ready(Some(Err(this.broken(error))))
+            }
         }
     }
 

@@ -64,11 +64,16 @@ impl RequestFault {
         }
     }
 
-    /// The answer to the container, after a notice to people. A client that left gets none: interrupts are no news.
-    pub(super) fn refuse(&self, notices: &Notices, session: &str) -> Response<OutBody> {
+    /// Gives a notice to people, but for a client that left: interrupts are no news.
+    pub(super) fn tell(&self, notices: &Notices, session: &str) {
         if *self != Self::BrokenOff {
             notices.tell(Some(session), NoticeKind::BadRequest { reason: self.to_string() });
         }
+    }
+
+    /// The answer to the container, after the notice to people.
+    pub(super) fn refuse(&self, notices: &Notices, session: &str) -> Response<OutBody> {
+        self.tell(notices, session);
         let (status, kind, retry) = match self {
             Self::NoHost | Self::ManyHosts(_) | Self::BadHost(_) | Self::MalformedBody(_) | Self::BrokenOff => {
                 (StatusCode::BAD_REQUEST, "invalid_request_error", Retry::Never)

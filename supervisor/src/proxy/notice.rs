@@ -40,7 +40,8 @@ pub enum NoticeKind {
     UpstreamUntrusted { host: String, reason: String },
     /// This host's fault, not the upstream's.
     #[error(
-        "cannot check the TLS certificate of {host}, because this host's CA certificates cannot be loaded: {reason}; install the package ca-certificates, or name a bundle in SSL_CERT_FILE on the host"
+        "cannot check the TLS certificate of {host}, because this host's CA certificates cannot be loaded: \
+         {reason}; install the package ca-certificates, or name a bundle in SSL_CERT_FILE on the host"
     )]
     NoRoots { host: String, reason: String },
     #[error(
@@ -49,8 +50,11 @@ pub enum NoticeKind {
     UpstreamUnreachable { host: String, reason: String },
     #[error("{host} was reached and gave no answer: {reason}")]
     UpstreamFailed { host: String, reason: String },
+    #[error("the answer of {host} broke off in the middle: {reason}")]
+    UpstreamCut { host: String, reason: String },
     #[error(
-        "{host} answered with a redirect (HTTP {status}) to {target}, which is passed back and not followed; if you trust that address, set ANTHROPIC_BASE_URL to it on the host"
+        "{host} answered with a redirect (HTTP {status}) to {target}, which is passed back and not \
+         followed; if you trust that address, set ANTHROPIC_BASE_URL to it on the host"
     )]
     UpstreamRedirects { host: String, status: u16, target: String },
     #[error("closed a connection over the limit of {limit} {whose}")]

@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
-use super::body::{Copy, Leftover, Meter, OutBody, Relay, RequestBody};
+use super::body::{Copy, Leftover, Meter, OutBody, Relay, RequestBody, Witness};
 use super::explain;
 use super::fault::RequestFault;
 use super::grants::Session;
@@ -99,7 +99,7 @@ async fn model(shared: &Shared, session: &Arc<Session>, route: Route, request: R
         Handler::Replay(replay) if counted => {
             let (parts, body) = replay.answer(request, shared, session).await.into_parts();
             let meter = call.meter(&parts);
-            Response::from_parts(parts, Relay::new(body, shared.limits.body_idle, meter).boxed_unsync())
+            Response::from_parts(parts, Relay::new(body, shared.limits.body_idle, meter, None).boxed_unsync())
         }
         Handler::Replay(_) => {
             drain(request.into_body()).await;
@@ -150,8 +150,14 @@ impl Call<'_> {
                     }
                     _ => {
                         let idle = self.limits.body_idle;
+                        let witness = Witness {
+                            notices: self.notices.clone(),
+                            session: self.session.id.clone(),
+                            host: live.access.url.host().to_owned(),
+                            request: leftover,
+                        };
                         let meter = self.meter(&parts);
-                        Response::from_parts(parts, Relay::new(body, idle, meter).boxed_unsync())
+                        Response::from_parts(parts, Relay::new(body, idle, meter, Some(witness)).boxed_unsync())
                     }
                 }
             }

@@ -1,10 +1,11 @@
 //! Each failure is told as the fault of the one whose it is: the container, this host, the network, or the upstream.
 
+use http_body_util::BodyExt;
 use supervisor::proxy::{ReplaySpeed, Script, TlsRoots, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{MARKED, Rig, Stub, raw, reply};
+use crate::support::{MARKED, Rig, Stub, fed, raw, read_out, reply};
 
 /// A request whose body is announced in chunks and ends with something that is none.
 const MALFORMED_CHUNK: &str =
@@ -50,6 +51,31 @@ async fn a_malformed_chunk_is_400_and_the_containers_fault() {
         assert_eq!(rig.ask("{}").await.0.status, 200, "the next request is carried");
         assert!(rig.notices.try_recv().is_err(), "one notice is enough");
     }
+}
+
+#[tokio::test]
+async fn a_malformed_chunk_after_the_answer_began_is_not_the_upstreams_fault() {
+    let (feed, out) = fed();
+    let out = std::sync::Mutex::new(Some(out));
+    let stub = Stub::raw(move |_, incoming| {
+        let out = out.lock().unwrap().take();
+        async move {
+            // Answers at once, and goes on reading.
+            tokio::spawn(incoming.collect());
+            http::Response::new(out.unwrap())
+        }
+    })
+    .await;
+    let mut rig = Rig::live(&stub).await;
+    let mut stream = TcpStream::connect(rig.addr()).await.unwrap();
+    let (good, bad) = MALFORMED_CHUNK.split_at(MALFORMED_CHUNK.find("not a size").unwrap());
+    stream.write_all(good.as_bytes()).await.unwrap();
+    feed.send(Ok("begun".into())).await.unwrap();
+    let got = read_out(&mut stream).await;
+    assert!(got.starts_with("HTTP/1.1 200") && got.contains("begun"), "{got}");
+    stream.write_all(bad.as_bytes()).await.unwrap();
+    let notice = rig.notice().await;
+    assert!(notice.contains("of the container: its body is malformed"), "{notice}");
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ async fn silence_in_a_body_cuts_it_either_way() {
     assert!(soon(response.frame()).await.unwrap().is_ok());
     assert!(soon(response.frame()).await.unwrap().is_err());
     soon(feed.closed()).await;
+    assert!(rig.notice().await.contains("127.0.0.1 broke off in the middle: nothing came for"));
 
     let mut stream = TcpStream::connect(rig.addr()).await.unwrap();
     stream.write_all(b"POST /v1/messages HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{").await.unwrap();

@@ -41,6 +41,7 @@ fn code(kind: &NoticeKind) -> &'static str {
         NoticeKind::NoRoots { .. } => "host_certificates",
         NoticeKind::UpstreamUnreachable { .. } => "upstream_unreachable",
         NoticeKind::UpstreamFailed { .. } => "upstream_failed",
+        NoticeKind::UpstreamCut { .. } => "upstream_cut",
         NoticeKind::UpstreamRedirects { .. } => "upstream_redirects",
         NoticeKind::TooManyConnections { .. } => "proxy_too_many_connections",
         NoticeKind::ReplayExhausted { .. } => "replay_exhausted",
