@@ -28,9 +28,11 @@ if [ ! -e "$folder/done" ]; then
     ' >"$work/log" 2>&1 || code=$?
     if [ "$code" != 0 ]; then
         tail -n 20 "$work/log" >&2
-        # An agent that exits with an error is 1, trouble of aigo or the engine more than that.
-        [ "$code" != 1 ] || exit 3
-        exit 1
+        # 1: npm or pip failed; 124: they took too long. Every other code is trouble of aigo or of the engine.
+        case "$code" in
+        1 | 124) exit 3 ;;
+        *) exit 1 ;;
+        esac
     fi
     rm -rf "$folder"
     mv "$work/agents" "$folder"
