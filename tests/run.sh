@@ -24,6 +24,21 @@ if [ "${AIGO_TEST_PODMAN:-}" = none ] || [ "${AIGO_TEST_ENGINE:-}" = none ]; the
     echo "not run: $podman_tests tests on Podman"
 fi
 
+# Agents of other makers, from package registries, kept in the user's cache.
+agents_tests=$(grep -c '^#\[test\]' tests/tests/behaviours/other_agents.rs)
+if [ "${AIGO_TEST_AGENTS:-}" != none ] && [ "${AIGO_TEST_ENGINE:-}" != none ]; then
+    code=0
+    tests/agents.sh >/dev/null || code=$?
+    case "$code" in
+    0) ;;
+    3) export AIGO_TEST_AGENTS=none ;;
+    *) exit "$code" ;;
+    esac
+fi
+if [ "${AIGO_TEST_AGENTS:-}" = none ] || [ "${AIGO_TEST_ENGINE:-}" = none ]; then
+    echo "not run: $agents_tests tests of other agents (they are installed from package registries)"
+fi
+
 # A rootless Docker beside Docker; the same.
 rootless_tests=$(grep -c 'Home::on_rootless_docker()' tests/tests/behaviours/engines.rs)
 if [ "${AIGO_TEST_ROOTLESS:-}" != none ] && [ "${AIGO_TEST_ENGINE:-}" != none ]; then

@@ -4,6 +4,7 @@
 
 pub mod env;
 pub mod image_name;
+mod keys;
 pub mod path;
 mod reason;
 

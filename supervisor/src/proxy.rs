@@ -7,7 +7,7 @@
 //! ```text
 //!   agent ──http──► accept ─► caller? ─► route? ─► headers out ─► credential ──TLS──► upstream
 //!                     │         │           │                          ▲                 │
-//!                     │       403+notice  404/400               the only place       headers in
+//!                     │       403+notice 400/404                the only place       headers in
 //!                     │                                         that holds it   (no echo, no hop-by-hop)
 //!                     ◄───────────── body, frame by frame ◄──── counters, recording ◄────┘
 //! ```
@@ -21,6 +21,7 @@ mod body;
 mod connector;
 mod credential;
 mod explain;
+mod fault;
 mod grants;
 mod headers;
 mod limits;

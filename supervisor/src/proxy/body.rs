@@ -3,7 +3,7 @@
 //! could hide a credential or an echo of one in them.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,9 +12,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::fault::RequestFault;
 use super::limits::MAX_KEPT_BODY;
+use super::notice::{NoticeKind, Notices, quoted};
 use super::tokens::TokenTap;
 use super::traffic::{InFlight, Traffic};
+use crate::error_chain::chain;
 
 /// What is sent to the container.
 pub(super) type OutBody = UnsyncBoxBody<Bytes, BodyError>;
@@ -22,9 +25,9 @@ pub(super) type OutBody = UnsyncBoxBody<Bytes, BodyError>;
 /// Why a body ends before its end. It closes the connection: the receiver must not take the rest for the whole.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    #[error("the other side broke off")]
+    #[error("the connection ended too early")]
     Broken(#[source] hyper::Error),
-    #[error("silent for {}s", .0.as_secs())]
+    #[error("nothing came for {}s", .0.as_secs())]
     Silent(Duration),
     #[error("cut by the replay script")]
     Cut,
@@ -88,13 +91,31 @@ impl Copy {
     }
 }
 
-/// Where a request body that was given up half-way can be found, to be drained before its client is answered.
+/// What became of a request body that was given up half-way: the rest of it, to be drained before its client is answered,
+/// and what was wrong with it. The fault is kept here because an HTTP/2 client resets the stream to the upstream and says
+/// nothing of the reason.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Leftover(Arc<Mutex<Option<Incoming>>>);
+pub(super) struct Leftover(Arc<Mutex<Given>>);
+
+#[derive(Debug, Default)]
+struct Given {
+    rest: Option<Incoming>,
+    fault: Option<RequestFault>,
+}
 
 impl Leftover {
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rest of the body.
     pub(super) fn take(&self) -> Option<Incoming> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.given().rest.take()
+    }
+
+    /// What the client did wrong, if it is the client that the body failed for.
+    pub(super) fn fault(&self) -> Option<RequestFault> {
+        self.given().fault.clone()
     }
 }
 
@@ -123,8 +144,8 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        *self.leftover.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            self.inner.take().filter(|body| !body.is_end_stream());
+        let rest = self.inner.take().filter(|body| !body.is_end_stream());
+        self.leftover.given().rest = rest;
     }
 }
 
@@ -147,9 +168,16 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Broken(error)))),
+            Poll::Ready(Some(Err(error))) => {
+                this.leftover.given().fault = Some(RequestFault::of_body(&error));
+                Poll::Ready(Some(Err(BodyError::Broken(error))))
+            }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => this.idle.poll_expired(cx).map(|error| Some(Err(error))),
+            Poll::Pending => {
+                let error = ready!(this.idle.poll_expired(cx));
+                this.leftover.given().fault = Some(RequestFault::Silent(this.idle.limit));
+                Poll::Ready(Some(Err(error)))
+            }
         }
     }
 
@@ -172,6 +200,29 @@ pub(super) struct Meter {
     pub(super) in_flight: InFlight,
 }
 
+/// Who hears about an answer that the upstream began and did not finish: the client sees only a connection that ends.
+#[derive(Debug)]
+pub(super) struct Witness {
+    pub(super) notices: Notices,
+    pub(super) session: String,
+    pub(super) host: String,
+    /// What became of the request, which an upstream may answer before it has it whole.
+    pub(super) request: Leftover,
+}
+
+impl Witness {
+    fn tell(self, error: &BodyError) {
+        // Our own client cuts an answer whose request has failed: that is not the upstream's fault.
+        match self.request.fault() {
+            Some(fault) => fault.tell(&self.notices, &self.session),
+            None => {
+                let kind = NoticeKind::UpstreamCut { host: self.host, reason: quoted(&chain(error)) };
+                self.notices.tell(Some(&self.session), kind);
+            }
+        }
+    }
+}
+
 /// The upstream's body on its way to the client. Dropping it, which happens when the client leaves, drops the upstream's
 /// end with it, and that aborts the call.
 #[derive(Debug)]
@@ -179,11 +230,20 @@ pub(super) struct Relay<B> {
     inner: B,
     idle: IdleTimer,
     meter: Option<Meter>,
+    witness: Option<Witness>,
 }
 
 impl<B> Relay<B> {
-    pub(super) fn new(inner: B, idle: Duration, meter: Option<Meter>) -> Self {
-        Self { inner, idle: IdleTimer::new(idle), meter }
+    /// A body without a witness is cut by a script, as somebody wrote it.
+    pub(super) fn new(inner: B, idle: Duration, meter: Option<Meter>, witness: Option<Witness>) -> Self {
+        Self { inner, idle: IdleTimer::new(idle), meter, witness }
+    }
+
+    fn broken(&mut self, error: BodyError) -> BodyError {
+        if let Some(witness) = self.witness.take() {
+            witness.tell(&error);
+        }
+        error
     }
 
     fn settle(&mut self) {
@@ -221,12 +281,15 @@ where
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.broken(error.into())))),
             Poll::Ready(None) => {
                 this.settle();
                 Poll::Ready(None)
             }
-            Poll::Pending => this.idle.poll_expired(cx).map(|error| Some(Err(error))),
+            Poll::Pending => {
+                let error = ready!(this.idle.poll_expired(cx));
+                Poll::Ready(Some(Err(this.broken(error))))
+            }
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) enum ConnectError {
     Roots(String),
     #[error("{0}")]
     Untrusted(String),
+    #[error("{0}")]
+    Handshake(String),
     #[error("cannot connect: {0}")]
     Failed(String),
     #[error("no connection within {}s", .0.as_secs())]
@@ -117,8 +119,11 @@ impl Connector {
                 let config = tls.get().await?;
                 let mut https = HttpsConnector::from((self.tcp, config));
                 https.enforce_https();
-                https.call(uri).await.map_err(|error| match untrusted(error.as_ref()) {
-                    Some(reason) => ConnectError::Untrusted(reason),
+                https.call(uri).await.map_err(|error| match of_tls(error.as_ref()) {
+                    Some(refused @ rustls::Error::InvalidCertificate(_)) => {
+                        ConnectError::Untrusted(refused.to_string())
+                    }
+                    Some(other) => ConnectError::Handshake(other.to_string()),
                     None => ConnectError::Failed(chain(error.as_ref())),
                 })
             }
@@ -146,15 +151,15 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The reason, if the peer's certificate was refused. Such errors hide inside nested I/O errors, whose `source` passes
-/// over what they wrap.
-fn untrusted(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref::<rustls::Error>() {
-        return Some(rustls::Error::InvalidCertificate(reason.clone()).to_string());
+/// The reason, if it was TLS that failed, and not the connection below. Such errors hide inside nested I/O errors, whose
+/// `source` passes over what they wrap.
+fn of_tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(error);
     }
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     match wrapped {
-        Some(inner) => untrusted(inner),
-        None => untrusted(error.source()?),
+        Some(inner) => of_tls(inner),
+        None => of_tls(error.source()?),
     }
 }

@@ -27,16 +27,32 @@ const H2_CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const H2_PING_EVERY: Duration = Duration::from_secs(30);
 const H2_PING_ANSWER: Duration = Duration::from_secs(20);
 
-/// Why there is no answer.
+/// Why there is no answer. Each variant is one party's fault, and says so.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LiveError {
-    #[error("the address of the upstream cannot hold this request's path")]
+    /// The container's.
+    #[error("the path of this request cannot follow the path of the upstream's address")]
     BadPath,
-    #[error("certificate not trusted: {0}")]
+    /// This host's.
+    #[error("{0}")]
+    NoRoots(String),
+    /// The upstream's, or that of whoever inspects TLS on the way to it.
+    #[error("{0}")]
     Untrusted(String),
+    /// The upstream's, which speaks no TLS or another kind of it.
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(String),
+    /// The network's: there was no connection.
     #[error("{0}")]
     Unreachable(String),
-    #[error("no answer within {}s", .0.as_secs())]
+    /// The upstream's: it was connected to.
+    #[error("it broke off before it answered: {0}")]
+    Broken(String),
+    /// The upstream's.
+    #[error("its answer is not HTTP: {0}")]
+    NotHttp(String),
+    /// The upstream's.
+    #[error("it did not begin to answer within {}s", .0.as_secs())]
     Silent(Duration),
 }
 
@@ -95,16 +111,22 @@ impl Live {
     }
 }
 
+/// Finds out whose fault it is that a call has failed.
 fn refine(error: &hyper_util::client::legacy::Error) -> LiveError {
     let mut cause = error.source();
     while let Some(found) = cause {
         if let Some(connect) = found.downcast_ref::<ConnectError>() {
             return match connect {
-                ConnectError::Untrusted(reason) | ConnectError::Roots(reason) => LiveError::Untrusted(reason.clone()),
+                ConnectError::Roots(reason) => LiveError::NoRoots(reason.clone()),
+                ConnectError::Untrusted(reason) => LiveError::Untrusted(reason.clone()),
+                ConnectError::Handshake(reason) => LiveError::Handshake(reason.clone()),
                 ConnectError::Failed(_) | ConnectError::Timeout(_) => LiveError::Unreachable(connect.to_string()),
             };
         }
+        if found.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return LiveError::NotHttp(chain(found));
+        }
         cause = found.source();
     }
-    LiveError::Unreachable(chain(error))
+    LiveError::Broken(chain(error))
 }

@@ -27,16 +27,36 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoticeKind {
     /// For the audit log: somebody without a session asked.
-    #[error("refused a model request of {peer}, which belongs to no session: {request}")]
+    #[error("refused a request of {peer}, which belongs to no session of this credential proxy: {request}")]
     Stranger { peer: SocketAddr, request: String },
     #[error("refused a request that the credential proxy does not carry: {request}")]
     NotCarried { request: String },
+    /// The container's own fault.
+    #[error("refused a malformed request of the container: {reason}")]
+    BadRequest { reason: String },
     #[error("{host} {}", refusal(variable, *status))]
     CredentialRefused { host: String, variable: &'static str, status: u16 },
     #[error("the TLS certificate of {host} is not trusted: {reason}; name your CA bundle in SSL_CERT_FILE on the host")]
     UpstreamUntrusted { host: String, reason: String },
-    #[error("{host} gave no answer: {reason}")]
+    /// This host's fault, not the upstream's.
+    #[error(
+        "cannot check the TLS certificate of {host}, because this host's CA certificates cannot be loaded: \
+         {reason}; install the package ca-certificates, or name a bundle in SSL_CERT_FILE on the host"
+    )]
+    NoRoots { host: String, reason: String },
+    #[error(
+        "{host} cannot be reached from this host: {reason}; look at this host's network, firewall and name service"
+    )]
+    UpstreamUnreachable { host: String, reason: String },
+    #[error("{host} was reached and gave no answer: {reason}")]
     UpstreamFailed { host: String, reason: String },
+    #[error("the answer of {host} broke off in the middle: {reason}")]
+    UpstreamCut { host: String, reason: String },
+    #[error(
+        "{host} answered with a redirect (HTTP {status}) to {target}, which is passed back and not \
+         followed; if you trust that address, set ANTHROPIC_BASE_URL to it on the host"
+    )]
+    UpstreamRedirects { host: String, status: u16, target: String },
     #[error("closed a connection over the limit of {limit} {whose}")]
     TooManyConnections { limit: usize, whose: &'static str },
     #[error("the replay script {script} has no answers left: it had {answers}")]
@@ -83,11 +103,29 @@ impl Notices {
     }
 }
 
-/// Foreign text made safe for terminals and logs: escaped and cut.
+/// Foreign text made safe for terminals and logs: escaped and cut. Quotes do no harm there, and stay as they are.
 pub(super) fn quoted(text: &str) -> String {
-    let mut escaped: String = text.chars().take(MAX_QUOTED).flat_map(char::escape_debug).collect();
+    let mut escaped = String::with_capacity(text.len().min(MAX_QUOTED));
+    for char in text.chars().take(MAX_QUOTED) {
+        match char {
+            '\'' | '"' => escaped.push(char),
+            other => escaped.extend(other.escape_debug()),
+        }
+    }
     if text.chars().nth(MAX_QUOTED).is_some() {
         escaped.push('…');
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_text_is_safe_and_keeps_its_quotes() {
+        assert_eq!(quoted("the user's \"body\""), "the user's \"body\"");
+        assert_eq!(quoted("a\n\u{1b}[2J\\"), r"a\n\u{1b}[2J\\");
+        assert_eq!(quoted(&"x".repeat(MAX_QUOTED + 1)).chars().count(), MAX_QUOTED + 1);
+    }
 }

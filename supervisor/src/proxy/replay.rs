@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::body::{Leftover, OutBody, RequestBody};
+use super::fault::RequestFault;
 use super::grants::Session;
 use super::limits::MAX_KEPT_BODY;
 use super::notice::NoticeKind;
@@ -89,13 +90,15 @@ impl Replay {
     ) -> Response<OutBody> {
         let traffic = Some(Arc::clone(&session.traffic));
         let idle = shared.limits.body_idle;
-        let body = RequestBody::new(request.into_body(), idle, traffic, None, Leftover::default());
+        let leftover = Leftover::default();
+        let body = RequestBody::new(request.into_body(), idle, traffic, None, leftover.clone());
         let session = session.id.as_str();
         let body = match Limited::new(body, MAX_KEPT_BODY).collect().await {
             Ok(collected) => collected.to_bytes(),
             Err(_) => {
-                let message = "the request's body broke off, or is larger than a replay reads";
-                return refusal(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message, Retry::Never);
+                // A body that is read without a fault fails only at the bound.
+                let fault = leftover.fault().unwrap_or(RequestFault::TooLarge(MAX_KEPT_BODY));
+                return fault.refuse(&shared.notices, session);
             }
         };
         match self.next(&body) {

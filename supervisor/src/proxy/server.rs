@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::fault;
 use super::grants::Grants;
 use super::limits::{Limits, MAX_CLIENT_HEAD_BYTES, MAX_CLIENT_HEADERS};
 use super::notice::{NoticeKind, Notices};
@@ -116,6 +117,7 @@ async fn serve(stream: TcpStream, caller: Caller, head: Duration, cut: Cancellat
     let keep_alive = matches!(caller, Caller::Session(_));
     let drain = shared.drain.clone();
     let caller = Arc::new(caller);
+    let (from, notices) = (Arc::clone(&caller), shared.notices.clone());
     let answer = service_fn(move |request| service::answer(Arc::clone(&shared), Arc::clone(&caller), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -136,8 +138,11 @@ async fn serve(stream: TcpStream, caller: Caller, head: Duration, cut: Cancellat
             }
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    // The client left, was too slow, or sent no HTTP: it was told what could be told.
+                    // Most often the client left or was idle for too long, which is nobody's fault.
                     tracing::debug!("connection ended: {error}");
+                    if let (Caller::Session(session), Some(kind)) = (&*from, fault::head(&error)) {
+                        notices.tell(Some(&session.id), kind);
+                    }
                 }
                 return;
             }

@@ -9,8 +9,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
-use super::body::{Copy, Leftover, Meter, OutBody, Relay, RequestBody};
+use super::body::{Copy, Leftover, Meter, OutBody, Relay, RequestBody, Witness};
 use super::explain;
+use super::fault::RequestFault;
 use super::grants::Session;
 use super::limits::Limits;
 use super::live::{Live, LiveError};
@@ -45,10 +46,16 @@ pub(super) async fn answer(
         Caller::Stranger(peer) => {
             shared.notices.tell(None, NoticeKind::Stranger { peer: *peer, request: line() });
             drain(request.into_body()).await;
-            let message = "this address belongs to no running aigo session, so it may not use the credential proxy";
+            let message = "this address belongs to no session of this credential proxy, so it may not use it: a container \
+                           may use the proxy of its own session only";
             return Ok(refusal(StatusCode::FORBIDDEN, "permission_error", message, Retry::Never));
         }
     };
+    if let Some(fault) = RequestFault::of_host(request.version(), request.headers()) {
+        let response = fault.refuse(&shared.notices, &session.id);
+        drain(request.into_body()).await;
+        return Ok(response);
+    }
     let route = Route::of(request.method(), request.uri());
     Ok(match route {
         Route::Health => plain("ok"),
@@ -92,7 +99,7 @@ async fn model(shared: &Shared, session: &Arc<Session>, route: Route, request: R
         Handler::Replay(replay) if counted => {
             let (parts, body) = replay.answer(request, shared, session).await.into_parts();
             let meter = call.meter(&parts);
-            Response::from_parts(parts, Relay::new(body, shared.limits.body_idle, meter).boxed_unsync())
+            Response::from_parts(parts, Relay::new(body, shared.limits.body_idle, meter, None).boxed_unsync())
         }
         Handler::Replay(_) => {
             drain(request.into_body()).await;
@@ -133,10 +140,24 @@ impl Call<'_> {
                         self.notices.tell(Some(&self.session.id), kind);
                         explain::refused_credential(&live.access, parts, body).await
                     }
+                    status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
+                        let host = live.access.url.host().to_owned();
+                        let target = explain::target(&parts.headers);
+                        let kind = NoticeKind::UpstreamRedirects { host, status: status.as_u16(), target };
+                        let response = explain::redirect(&kind, parts);
+                        self.notices.tell(Some(&self.session.id), kind);
+                        response
+                    }
                     _ => {
                         let idle = self.limits.body_idle;
+                        let witness = Witness {
+                            notices: self.notices.clone(),
+                            session: self.session.id.clone(),
+                            host: live.access.url.host().to_owned(),
+                            request: leftover,
+                        };
                         let meter = self.meter(&parts);
-                        Response::from_parts(parts, Relay::new(body, idle, meter).boxed_unsync())
+                        Response::from_parts(parts, Relay::new(body, idle, meter, Some(witness)).boxed_unsync())
                     }
                 }
             }
@@ -144,7 +165,11 @@ impl Call<'_> {
                 if let Some(body) = leftover.take() {
                     drain(body).await;
                 }
-                self.failed(live, &error)
+                match leftover.fault() {
+                    // The upstream cannot answer a request that never came whole: its silence is not its fault.
+                    Some(fault) => fault.refuse(self.notices, &self.session.id),
+                    None => self.failed(live, &error),
+                }
             }
         }
     }
@@ -155,28 +180,35 @@ impl Call<'_> {
         self.in_flight.map(|in_flight| Meter { traffic, tap, in_flight })
     }
 
+    /// The answer to the container, and the same sentence as a notice to people, about a call without an answer.
     fn failed(&self, live: &Live, error: &LiveError) -> Response<OutBody> {
         let host = live.access.url.host().to_owned();
-        let reason = error.to_string();
-        match error {
-            LiveError::Untrusted(reason) => {
-                let kind = NoticeKind::UpstreamUntrusted { host, reason: quoted(reason) };
-                let message = kind.to_string();
-                self.notices.tell(Some(&self.session.id), kind);
-                refusal(StatusCode::BAD_GATEWAY, "api_error", &message, Retry::Never)
+        let reason = quoted(&error.to_string());
+        let (status, word, kind, retry) = match error {
+            LiveError::BadPath => {
+                let kind = NoticeKind::BadRequest { reason };
+                (StatusCode::BAD_REQUEST, "invalid_request_error", kind, Retry::Never)
+            }
+            LiveError::NoRoots(_) => {
+                (StatusCode::BAD_GATEWAY, "api_error", NoticeKind::NoRoots { host, reason }, Retry::Never)
+            }
+            LiveError::Untrusted(_) => {
+                (StatusCode::BAD_GATEWAY, "api_error", NoticeKind::UpstreamUntrusted { host, reason }, Retry::Never)
             }
             LiveError::Unreachable(_) => {
-                let message = format!("the model API at {host} cannot be reached from the host: {reason}");
-                self.notices.tell(Some(&self.session.id), NoticeKind::UpstreamFailed { host, reason: quoted(&reason) });
-                refusal(StatusCode::BAD_GATEWAY, "api_error", &message, Retry::Usual)
+                (StatusCode::BAD_GATEWAY, "api_error", NoticeKind::UpstreamUnreachable { host, reason }, Retry::Usual)
+            }
+            LiveError::Handshake(_) | LiveError::Broken(_) | LiveError::NotHttp(_) => {
+                (StatusCode::BAD_GATEWAY, "api_error", NoticeKind::UpstreamFailed { host, reason }, Retry::Usual)
             }
             LiveError::Silent(_) => {
-                let message = format!("the model API at {host} gave {reason}");
-                self.notices.tell(Some(&self.session.id), NoticeKind::UpstreamFailed { host, reason });
-                refusal(StatusCode::GATEWAY_TIMEOUT, "timeout_error", &message, Retry::Usual)
+                let kind = NoticeKind::UpstreamFailed { host, reason };
+                (StatusCode::GATEWAY_TIMEOUT, "timeout_error", kind, Retry::Usual)
             }
-            LiveError::BadPath => refusal(StatusCode::BAD_REQUEST, "invalid_request_error", &reason, Retry::Never),
-        }
+        };
+        let response = refusal(status, word, &kind.to_string(), retry);
+        self.notices.tell(Some(&self.session.id), kind);
+        response
     }
 }
 

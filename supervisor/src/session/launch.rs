@@ -34,7 +34,7 @@ use crate::engine::{ContainerId, EngineIdentity, SharedEngine};
 use crate::error_chain::chain;
 use crate::failpoint::reach;
 use crate::plan::LaunchPlan;
-use crate::policy::Permit;
+use crate::policy::{Permit, env};
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::store::{DEFAULT_AGENT, Outcome, SessionRow, Store, StoreError};
 use crate::workspace::changes::Look;
@@ -454,6 +454,9 @@ impl Life {
         driver.tell(HostEvent::Status { status: super::driver::FIRST_STATUS }).await?;
         for message in hold.into_iter().flat_map(|hold| hold.warnings.iter().cloned()) {
             driver.tell(HostEvent::HostWarning { code: "agent_limits".into(), message }).await?;
+        }
+        for message in env::warnings(&request.env) {
+            driver.tell(HostEvent::HostWarning { code: env::KEY_WARNING.into(), message }).await?;
         }
         if let Some(prompt) = request.prompt.clone() {
             let answer = driver.send(prompt, None).await?;

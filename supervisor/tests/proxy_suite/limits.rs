@@ -39,18 +39,20 @@ async fn silence_in_a_body_cuts_it_either_way() {
     })
     .await;
     let limits = Limits { body_idle: SHORT, ..Limits::default() };
-    let rig = Rig::start_with(Upstream::Live(stub.upstream()), limits).await;
+    let mut rig = Rig::start_with(Upstream::Live(stub.upstream()), limits).await;
     feed.send(Ok(Bytes::from("a"))).await.unwrap();
     let mut response = rig.send(message("{}")).await;
     assert!(soon(response.frame()).await.unwrap().is_ok());
     assert!(soon(response.frame()).await.unwrap().is_err());
     soon(feed.closed()).await;
+    assert!(rig.notice().await.contains("127.0.0.1 broke off in the middle: nothing came for"));
 
     let mut stream = TcpStream::connect(rig.addr()).await.unwrap();
     stream.write_all(b"POST /v1/messages HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{").await.unwrap();
     let mut got = String::new();
     let _ = soon(stream.read_to_string(&mut got)).await;
-    assert!(got.is_empty() || got.starts_with("HTTP/1.1 502"), "{got}");
+    assert!(got.starts_with("HTTP/1.1 408") && got.contains("nothing of its body came"), "{got}");
+    assert!(rig.notice().await.contains("malformed request of the container: nothing of its body came"));
 }
 
 #[tokio::test]

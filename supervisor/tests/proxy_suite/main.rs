@@ -4,6 +4,7 @@
 
 mod abuse;
 mod canary;
+mod faults;
 mod limits;
 mod recording;
 mod relay;

@@ -267,7 +267,9 @@ pub async fn send(to: SocketAddr, request: Request<StubBody>) -> Response<Incomi
     send_over(TcpStream::connect(to).await.unwrap(), request).await.expect("no answer")
 }
 
-pub async fn send_over(stream: TcpStream, request: Request<StubBody>) -> hyper::Result<Response<Incoming>> {
+/// Sends on this connection, with a Host header if the request has none.
+pub async fn send_over(stream: TcpStream, mut request: Request<StubBody>) -> hyper::Result<Response<Incoming>> {
+    request.headers_mut().entry(http::header::HOST).or_insert(http::HeaderValue::from_static("host-gateway:3001"));
     stream.set_nodelay(true).unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

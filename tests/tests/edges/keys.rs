@@ -143,11 +143,42 @@ fn an_upstream_that_nobody_listens_on_is_named() {
     let nobody = Upstream::script([Answer::say("not asked")]);
     let mut run = home.live("hello", &nobody).env("ANTHROPIC_BASE_URL", url).start();
     run.wait_for("a warning about the upstream", |event| {
-        tests::look::warning(event).is_some_and(|(code, text)| code == "upstream_failed" && text.contains("127.0.0.1"))
+        tests::look::warning(event)
+            .is_some_and(|(code, text)| code == "upstream_unreachable" && text.contains("127.0.0.1"))
     });
     run.wait_for("a retry", |event| tests::look::warning(event).is_some_and(|(code, _)| code == "api_retry"));
     run.close_stdin();
     let said = home.aigo(["stop", "--kill", &run.session()]);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     run.finish().expect(Expect::CANCELLED);
+}
+
+/// Nobody's keys, in the forms of GitHub and Mistral.
+const FOREIGN_KEYS: [(&str, &str); 2] =
+    [("CI_WORD", "ghp_0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0uV1wX"), ("MISTRAL_API_KEY", "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0u")];
+
+#[test]
+fn keys_of_other_providers_are_handed_on_with_a_warning() {
+    let Some(home) = Home::open() else { return };
+    let flags = FOREIGN_KEYS.map(|(name, value)| format!("--env={name}={value}"));
+    let run = || home.command("echo has ${#CI_WORD} characters").flags(&flags).flags(["--env", "OPENAI_API_KEY=none"]);
+    let is_told = |text: &str| {
+        for (name, provider) in [("CI_WORD", "GitHub"), ("MISTRAL_API_KEY", "Mistral")] {
+            let told = format!("the variable {name} seems to hold a key of {provider}");
+            assert_eq!(text.matches(&told).count(), 1, "{told}: {text}");
+        }
+        assert!(!text.contains("OPENAI_API_KEY"), "{text}");
+        assert!(FOREIGN_KEYS.iter().all(|(_, value)| !text.contains(value)), "a value is shown: {text}");
+    };
+    let events = run().finish().expect(Expect::FINISHED);
+    assert_eq!(events.texts(), [format!("has {} characters", FOREIGN_KEYS[0].1.len())], "it is a warning, no refusal");
+    is_told(&events.stderr);
+    is_told(&warnings(events.events(), "env_key").join("\n"));
+    let text = run().output("text").finish();
+    is_told(&text.stderr);
+    assert!(!text.text().contains("seems to hold"), "said once: {}", text.text());
+    let json = run().output("json").finish();
+    is_told(&json.stderr);
+    let kept = home.aigo(["logs", &known(&home)[0]]);
+    is_told(&kept.stdout);
 }

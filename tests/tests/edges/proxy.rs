@@ -8,7 +8,8 @@ use std::time::Duration;
 use supervisor::session::event::{HostEvent, LaunchStep};
 use tests::engine::{docker, image};
 use tests::host::unique;
-use tests::{Expect, Home, Look, Run, Script, look};
+use tests::upstream::KEY;
+use tests::{Answer, Expect, Home, Look, Run, Script, Upstream, look};
 
 use crate::support::{free_port, known, warnings};
 
@@ -121,6 +122,60 @@ fn the_agent_itself_gets_what_the_script_says_and_no_other_host() {
     let run = home.command(ask).flags(["--replay"]).flags([script]).finish().expect(Expect::FINISHED);
     assert_eq!(run.texts(), ["200", "from the script", "400", "404", "key CREDENTIAL_PROXY_PLACEHOLDER"]);
     assert_eq!(warnings(run.events(), "proxy_not_carried").len(), 2, "{run:#?}");
+}
+
+/// Sends a request as it is to the proxy, prints its status and the sentence of the refusal.
+const RAW: &str = r#"
+import json, os, socket, sys
+host, port = os.environ["ANTHROPIC_BASE_URL"].removeprefix("http://").split(":")
+with socket.create_connection((host, int(port)), 10) as connection:
+    connection.sendall(sys.argv[1].replace("|", "\r\n").encode())
+    answer = connection.makefile("rb").read().decode()
+head, _, body = answer.partition("\r\n\r\n")
+print(head.split()[1], json.loads(body)["error"]["message"])
+"#;
+
+#[test]
+fn a_malformed_request_of_the_agent_is_400_and_its_own_fault() {
+    let Some(home) = Home::open() else { return };
+    home.put("raw.py", RAW);
+    let upstream = Upstream::script([Answer::say("nobody asks")]);
+    let lines = [
+        "POST /v1/messages HTTP/1.1|connection: close|host: h|transfer-encoding: chunked||2|{}|no size|",
+        "POST /v1/messages HTTP/1.1|connection: close|host: h|host: h|content-length: 2||{}",
+        "POST /v1/messages HTTP/1.1|connection: close|content-length: 2||{}",
+    ];
+    let run = home.command("");
+    let run = run.after_dashes(["sh", "-c", "for line; do python3 raw.py \"$line\"; done", "sh"].iter().chain(&lines));
+    let run = run.env("ANTHROPIC_API_KEY", KEY).env("ANTHROPIC_BASE_URL", upstream.url("")).finish();
+    let run = run.expect(Expect::FINISHED);
+    let told = warnings(run.events(), "proxy_bad_request");
+    assert_eq!((run.texts().len(), told.len()), (3, 3), "{run:#?}");
+    for ((text, told), reason) in run.texts().iter().zip(told).zip(["body is malformed", "2 Host", "no Host"]) {
+        assert!(text.starts_with("400 ") && text.contains(reason), "{text}");
+        assert!(told.contains("request of the container") && told.contains(reason), "{told}");
+        assert!(!told.contains('\\') && !told.contains("127.0.0.1"), "not the upstream's fault: {told}");
+    }
+    assert!(warnings(run.events(), "upstream_failed").is_empty(), "{run:#?}");
+}
+
+#[test]
+fn a_redirect_of_the_upstream_is_named_and_not_followed() {
+    let Some(home) = Home::open() else { return };
+    let upstream = Upstream::start(|_, _| {
+        Answer::status(308, &serde_json::json!("Moved")).header("location", "https://gateway.example/key-like-path")
+    });
+    let ask = "curl -s -m 10 -o answer -w '%{http_code}\n' \"$ANTHROPIC_BASE_URL/v1/messages\" -d '{}'; cat answer";
+    let run = home.command(ask).env("ANTHROPIC_API_KEY", KEY).env("ANTHROPIC_BASE_URL", upstream.url("")).finish();
+    let run = run.expect(Expect::FINISHED);
+    let [told] = warnings(run.events(), "upstream_redirects")[..] else { panic!("one warning: {run:#?}") };
+    for part in ["127.0.0.1", "HTTP 308", "gateway.example", "not followed", "ANTHROPIC_BASE_URL"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!told.contains("key-like-path"), "{told}");
+    let texts = run.texts();
+    assert!(texts[0] == "308" && texts[1].contains("gateway.example"), "{texts:?}");
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 /// A rule of the host's firewall, gone with this value.

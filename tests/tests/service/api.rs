@@ -77,6 +77,22 @@ fn the_log_tells_of_each_session_with_fields() {
 }
 
 #[test]
+fn a_key_of_another_provider_is_warned_about() {
+    let Some(home) = Home::open() else { return };
+    let service = Service::start(&home);
+    let mut request = command(&home, "true");
+    request["env"] = json!({"GROQ_API_KEY": "gsk_0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0u", "LANG": "C.UTF-8"});
+    let id = service.create(&request);
+    let events = whole(&service.events(&id, 0));
+    let warnings: Vec<_> = events.iter().filter(|event| event["code"] == "env_key").collect();
+    let [warning] = &warnings[..] else { panic!("one warning: {events:#?}") };
+    let message = text(&warning["message"]);
+    assert_eq!(warning["kind"], "host_warning");
+    assert!(message.contains("GROQ_API_KEY") && message.contains("Groq") && !message.contains("gsk_"), "{message}");
+    assert_eq!(service.wait_for_end(&home, &id)["reason"], "finished");
+}
+
+#[test]
 fn messages_reach_the_agent_and_a_close_lets_it_finish() {
     let Some(home) = Home::open() else { return };
     let service = Service::start(&home);

@@ -15,6 +15,7 @@ use crate::cli::say;
 use crate::cli::show::style::Style;
 use crate::client::{self, ClientError};
 use crate::door::{Admitted, Door, Refused};
+use crate::policy::env;
 use crate::request::SessionRequest;
 use crate::request::wire::NewSession;
 use crate::serve::lock::Holder;
@@ -32,6 +33,10 @@ pub async fn run(global: &Global, args: RunArgs) -> Result<Exit, CliError> {
     let attend = attend::Options { interactive, lines, output, style: Style::resolve(global.color) };
     // Whatever is wrong with what was asked is said before anything outside is touched.
     let request = prepare::request(&args, interactive)?;
+    // Every form of output leaves standard error to people.
+    for warning in env::warnings(&request.env) {
+        say::aside(format_args!("warning: {warning}"));
+    }
     let context = Context::open(global)?;
     if let Some(service) = context.service() {
         return by_service(&context, &service, request, args.detach, attend).await;

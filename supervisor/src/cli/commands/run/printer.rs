@@ -14,6 +14,7 @@ use crate::cli::show::launch::launch_step;
 use crate::cli::show::sanitize::{self, one_line};
 use crate::cli::show::style::Style;
 use crate::cli::show::transcript::Transcript;
+use crate::policy::env;
 use crate::request::SessionRequest;
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, SessionEvent, What};
@@ -96,6 +97,8 @@ impl Printer {
                     None => writeln!(std::io::stderr(), "{line}"),
                 };
             }
+            // Said on standard error before the session began.
+            What::Host(HostEvent::HostWarning { code, .. }) if code == env::KEY_WARNING => return Ok(()),
             What::Runner(EventKind::Ready {}) | What::Host(HostEvent::Ended { .. }) => {
                 if let Some(bar) = self.progress.take() {
                     bar.finish_and_clear();
