@@ -36,7 +36,7 @@ use crate::plan::LaunchPlan;
 use crate::policy::Permit;
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::store::{DEFAULT_AGENT, Outcome, SessionRow, Store, StoreError};
-use crate::workspace::changes::Look;
+use crate::workspace::changes::{Before, Compared};
 use crate::workspace::mountpoints::Held;
 
 /// How long the step of a launch that nobody wants any more may take to end; an engine that hangs is left to itself then,
@@ -46,6 +46,9 @@ const STEP_END: Duration = Duration::from_secs(5);
 /// a full disk.
 const END_TRIES: u32 = 120;
 const END_AGAIN: Duration = Duration::from_secs(5);
+/// How long the comparison of the folder may take. It bounds itself between two files; a file system that does not answer
+/// (a network share that is gone) lets no call return.
+const COMPARISON: Duration = Duration::from_secs(30);
 /// Wishes that may wait for the driver.
 pub(super) const COMMANDS: usize = 64;
 
@@ -328,7 +331,7 @@ struct Life {
 /// What a life comes to before everything is let go.
 struct Worked {
     ending: Ending,
-    before: Option<Look>,
+    before: Option<Before>,
     requests: Option<u64>,
 }
 
@@ -366,13 +369,17 @@ impl Life {
             tracing::error!("session {id}: why it ends could not be stored: {}", chain(&error));
         }
         reach("ending.after");
-        let workspace = resources.workspace.clone();
+        // Whoever has lost it meanwhile finds it again as another process would.
+        let record = launcher.dirs.session(&id).look();
+        let before = before.or_else(|| record.exists().then(|| Before::reopen(&resources.workspace, &record)));
         let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(requests);
         let mut released = resources.release(&launcher.engine, &launcher.store).await;
         let mut problems = std::mem::take(&mut released.problems);
         let mut summary = driver.summary();
         summary.model_requests = summary.model_requests.saturating_add(requests.unwrap_or_default());
-        summary.changes = compare(before, workspace).await;
+        if let Some(before) = before {
+            summary.set_changes(compare(before).await);
+        }
         reach("end.before");
         // A person who waits is not kept; a service may well live to see that there is room again.
         let mut tries = if driver.survives() { END_TRIES } else { 1 };
@@ -422,7 +429,7 @@ impl Life {
         self.container.send_replace(Some(Up { container: running.container.clone(), pid: running.pid }));
         let ending = self.driver.run(&running, &mut self.wishes, &mut notices).await?;
         let requests = running.traffic.as_ref().map(|traffic| traffic.usage().requests);
-        Ok(Worked { ending, before, requests })
+        Ok(Worked { ending, before: Some(before), requests })
     }
 
     async fn launch(
@@ -493,11 +500,6 @@ impl Life {
         match provisioned {
             Ok(provisioned) => {
                 reach("provisioned");
-                if let (true, Some(before)) = (driver.survives(), &provisioned.before)
-                    && let Err(error) = before.save(&self.resources.folder.look())
-                {
-                    tracing::debug!("session {}: no later process can tell what changed: {error}", self.id);
-                }
                 self.drive(provisioned, notice_queue).await
             }
             Err(ending) => Ok(Worked::only(ending)),
@@ -521,10 +523,14 @@ fn store_failed(error: &StoreError) -> Ending {
     Ending::because(reason, format!("the session could not be recorded: {}", chain(error)))
 }
 
-async fn compare(before: Option<Look>, workspace: PathBuf) -> Option<crate::workspace::changes::Changes> {
-    let before = before?;
-    let after = tokio::task::spawn_blocking(move || Look::at(&workspace)).await.ok()??;
-    Some(before.changes(&after))
+/// What changed in the folder since then.
+pub(super) async fn compare(before: Before) -> Compared {
+    match tokio::time::timeout(COMPARISON, tokio::task::spawn_blocking(|| before.compare())).await {
+        Ok(Ok(compared)) => compared,
+        // It panicked, or the runtime is shutting down.
+        Ok(Err(error)) => Err(format!("the comparison of the folder did not end: {error}")),
+        Err(_) => Err(format!("the file system of the folder did not answer within {} s", COMPARISON.as_secs())),
+    }
 }
 
 async fn finish(

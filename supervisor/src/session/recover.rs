@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::event::{HostEvent, Summary, What};
-use super::launch::Launcher;
+use super::launch::{Launcher, compare};
 use super::lock;
 use super::resources::{object_name, remove_engine_objects, remove_folder, remove_mount_points};
 use super::status::{EndReason, Ending};
@@ -23,6 +23,7 @@ use crate::engine::{EngineIdentity, Labels};
 use crate::failpoint::reach;
 use crate::plan::{LABEL_INSTANCE, LABEL_SESSION};
 use crate::store::{Outcome, SessionFilter, SessionRow, Store, StoreError};
+use crate::workspace::changes::Before;
 
 /// A folder without a row that is younger than this belongs to a session that is just beginning.
 const BEGINNING: Duration = Duration::from_secs(60);
@@ -140,7 +141,7 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
         swept.problems.extend(problems);
         return;
     }
-    let summary = match last_words(store, &row.id, &folder).await {
+    let mut summary = match last_words(store, &row.id, &folder).await {
         Ok(summary) => summary,
         Err(error) => {
             // What the agent said is only there: the next start tries again.
@@ -151,6 +152,13 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
     reach("sweep.drained");
     swept.problems.extend(remove_mount_points(store, &row.id, &row.workspace).await);
     reach("sweep.unmounted");
+    if row.container.is_some() {
+        summary.set_changes(match row.request {
+            Some(_) => compare(Before::reopen(&row.workspace, &folder.look())).await,
+            // Nobody knows how long ago that was, and who has worked on the folder since.
+            None => Err("the aigo process that ran the session ended before it had compared the folder".to_owned()),
+        });
+    }
     let unknown = || Ending::because(EndReason::Cancelled, "the aigo process that ran it ended without a word");
     let ending = row.ending.clone().unwrap_or_else(unknown);
     let status = ending.reason.status();

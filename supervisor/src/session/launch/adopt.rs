@@ -28,7 +28,7 @@ use crate::session::lock;
 use crate::session::resources::{Resources, Running, object_name};
 use crate::session::status::{EndReason, Ending};
 use crate::store::{SessionRow, StoreError};
-use crate::workspace::changes::Look;
+use crate::workspace::changes::Before;
 use crate::workspace::mountpoints::{self, Held};
 
 /// Events that are read at once to find how the session began.
@@ -128,7 +128,9 @@ impl Launcher {
         let model = upstream.map(|upstream| (upstream.kept_in(folder.replay()), request.proxy_port, notices));
         let (running, missing) = self.take_over(&mut resources, request, info, model).await;
         notes.extend(missing);
-        let before = Look::load(&folder.look());
+        let (workspace, record) = (row.workspace.clone(), folder.look());
+        let before = tokio::task::spawn_blocking(move || Before::reopen(&workspace, &record)).await;
+        let before = before.unwrap_or_else(|error| Before::unknown(error.to_string()));
         let resumed = driver.resume(&self.store, &row.id, Some(running.container.clone()), beginnings.at).await;
         resumed.map_err(LaunchError::from)?;
         reach("adopt.resumed");

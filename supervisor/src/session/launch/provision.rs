@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -16,8 +17,12 @@ use crate::session::doubt;
 use crate::session::event::{HostEvent, LaunchStep};
 use crate::session::resources::{Resources, Running};
 use crate::session::status::{EndReason, Ending};
-use crate::workspace::changes::Look;
+use crate::workspace::changes::Before;
 use crate::workspace::mountpoints;
+
+/// How long the start waits for the look at the folder. It bounds itself between two files; a file system that does not
+/// answer lets no call return.
+const FIRST_LOOK: Duration = Duration::from_secs(20);
 
 /// What answers for a model.
 pub(super) struct Model {
@@ -31,7 +36,7 @@ pub(super) struct Model {
 pub(super) struct Provisioned {
     pub(super) running: Running,
     /// The folder before the agent.
-    pub(super) before: Option<Look>,
+    pub(super) before: Before,
 }
 
 /// Brings everything up. What was made is noted in `resources` before it is made. With `no_further` it ends after the
@@ -49,9 +54,10 @@ pub(super) async fn provision(
         // Bounded: there are fewer steps than places.
         let _ = steps.try_send(HostEvent::LaunchStep { step, detail });
     };
-    let workspace = resources.workspace.clone();
-    let look = tokio::task::spawn_blocking(move || Look::at(&workspace));
     make_mount_points(launcher, plan, resources).await?;
+    // What is mounted there is not the user's folder.
+    let (workspace, left_out, record) = (resources.workspace.clone(), plan.mount_points(), resources.folder.look());
+    let look = tokio::task::spawn_blocking(move || Before::take(&workspace, &left_out, &record));
 
     let go_on = || match no_further.load(Ordering::Relaxed) {
         true => Err(Ending::new(EndReason::Cancelled)),
@@ -79,7 +85,11 @@ pub(super) async fn provision(
         let _ = steps.try_send(HostEvent::HostWarning { code: "engine".into(), message });
     }
     // The agent must not change anything before the folder was looked at.
-    let before = look.await.ok().flatten();
+    let before = match tokio::time::timeout(FIRST_LOOK, look).await {
+        Ok(Ok(before)) => before,
+        Ok(Err(error)) => Before::unknown(format!("the folder could not be looked at before the agent started: {error}")),
+        Err(_) => Before::unknown("the folder's file system did not answer before the agent started"),
+    };
     go_on()?;
     reach("start.before");
     launcher.engine.start(&created.id).await.map_err(|error| engine_ending(&error))?;
