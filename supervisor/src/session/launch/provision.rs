@@ -87,7 +87,9 @@ pub(super) async fn provision(
     // The agent must not change anything before the folder was looked at.
     let before = match tokio::time::timeout(FIRST_LOOK, look).await {
         Ok(Ok(before)) => before,
-        Ok(Err(error)) => Before::unknown(format!("the folder could not be looked at before the agent started: {error}")),
+        Ok(Err(error)) => {
+            Before::unknown(format!("the folder could not be looked at before the agent started: {error}"))
+        }
         Err(_) => Before::unknown("the folder's file system did not answer before the agent started"),
     };
     go_on()?;

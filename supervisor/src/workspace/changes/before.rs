@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use ipc_protocol::dir::SafeDir;
+use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use super::Changes;
@@ -54,7 +55,10 @@ impl Before {
 
     /// The same of a session whose owner has ended: the folder is opened by its path, and what its owner saw is in `file`.
     pub fn reopen(path: &Path, file: &Path) -> Self {
-        let root = SafeDir::open(path).map_err(|error| format!("{}: {}", moved(path), chain(&error)));
+        let root = SafeDir::open(path).map_err(|error| match error.errno() {
+            Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => moved(path),
+            Some(_) | None => format!("the folder could not be opened again: {}", chain(&error)),
+        });
         Self(root.map(|root| Kept { root, look: Place::File(file.to_owned()) }))
     }
 
@@ -73,7 +77,7 @@ impl Before {
             Place::Memory(look) => *look,
             Place::File(file) => load(&file)?,
         };
-        let again = |errno: nix::errno::Errno| format!("the folder could not be looked at again: {}", errno.desc());
+        let again = |errno: Errno| format!("the folder could not be looked at again: {}", errno.desc());
         let stat = fstat(root.as_fd()).map_err(again)?;
         #[allow(clippy::useless_conversion, reason = "the widths of st_dev and st_ino differ between targets")]
         if before.id != (u64::from(stat.st_dev), u64::from(stat.st_ino)) {

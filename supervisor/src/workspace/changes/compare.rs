@@ -146,10 +146,7 @@ impl Comparison<'_> {
                 (None, Some(_)) => Ordering::Greater,
                 (Some(old), Some(new)) => old.name.cmp(new.name),
             };
-            let both = (
-                if order.is_le() { old.next() } else { None },
-                if order.is_ge() { new.next() } else { None },
-            );
+            let both = (if order.is_le() { old.next() } else { None }, if order.is_ge() { new.next() } else { None });
             is_empty = false;
             let name = both.0.or(both.1).map(|entry| entry.name).unwrap_or_default();
             let git = match &repository {
