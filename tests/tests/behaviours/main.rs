@@ -19,4 +19,5 @@ mod resources;
 mod steering;
 mod terminal;
 mod timeouts;
+mod true_summary;
 mod workspace;

@@ -270,6 +270,42 @@ fn what_was_not_looked_at_is_never_said_to_be_removed() {
 }
 
 #[test]
+fn a_folder_that_may_not_be_read_is_left_out() {
+    let tree = Tree::new();
+    tree.put("closed/a", "1");
+    tree.put("names-only/b", "1");
+    tree.put("open/c", "1");
+    let before = tree.look();
+    tree.put("open/d", "1");
+    tree.chmod("closed", 0);
+    tree.chmod("names-only", 0o444);
+    tree.chmod("", 0o755);
+    // Opened before the agent took the right to read it away.
+    let opened = SafeDir::open(tree.0.path()).unwrap();
+    let as_nobody = || {
+        // Root may read everything. This holds for the one thread (setfsuid(2)).
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(4242));
+        differ(&before, &walk(&opened, &[], Bounds::default()).unwrap())
+    };
+    let said = std::thread::scope(|scope| scope.spawn(as_nobody).join().unwrap());
+    let expected = [
+        "+ open/d",
+        "m ./",
+        "m closed/",
+        "m names-only/",
+        "? closed/ it cannot be read: Permission denied",
+        "? names-only/ some of its files cannot be looked at: Permission denied",
+    ];
+    assert_eq!(said, expected);
+    tree.chmod("", 0);
+    let said = std::thread::scope(|scope| scope.spawn(as_nobody).join().unwrap());
+    assert!(said.contains(&"? ./ it cannot be read: Permission denied".to_owned()), "{said:?}");
+    for name in ["", "closed", "names-only"] {
+        tree.chmod(name, 0o755);
+    }
+}
+
+#[test]
 fn a_bound_leaves_out_what_is_deep_and_says_so() {
     let tree = Tree::new();
     tree.put("top", "1");
