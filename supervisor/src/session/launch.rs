@@ -6,7 +6,7 @@ mod provision;
 pub use adopt::{AdoptError, Adopted};
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control::{Answer, Control, Pending, Request, Scribe};
 use super::driver::Driver;
-use super::event::{HostEvent, Summary};
+use super::event::{HostEvent, LaunchStep, Summary};
 use super::lock::{self, Lock};
 use super::resources::Resources;
 use super::status::{EndReason, Ending};
@@ -369,9 +369,11 @@ impl Life {
             tracing::error!("session {id}: why it ends could not be stored: {}", chain(&error));
         }
         reach("ending.after");
-        // Whoever has lost it meanwhile finds it again as another process would.
-        let record = launcher.dirs.session(&id).look();
-        let before = before.or_else(|| record.exists().then(|| Before::reopen(&resources.workspace, &record)));
+        let before = match before {
+            // What was in memory is lost: as for another process.
+            None if !in_order => reopen(&resources.workspace, &resources.folder).await,
+            known => known,
+        };
         let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(requests);
         let mut released = resources.release(&launcher.engine, &launcher.store).await;
         let mut problems = std::mem::take(&mut released.problems);
@@ -462,6 +464,8 @@ impl Life {
         }
         let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
         let (steps, mut steps_done) = mpsc::channel(16);
+        let mut started = false;
+        let is_start = |event: &HostEvent| matches!(event, HostEvent::LaunchStep { step: LaunchStep::Start, .. });
         let provisioned = {
             // A request that the engine has is not dropped at once: it would make a container that nobody removes.
             let no_further = AtomicBool::new(false);
@@ -479,7 +483,10 @@ impl Life {
             tokio::pin!(provision);
             loop {
                 tokio::select! {
-                    Some(event) = steps_done.recv() => driver.tell(event).await?,
+                    Some(event) = steps_done.recv() => {
+                        started |= is_start(&event);
+                        driver.tell(event).await?;
+                    }
                     outcome = &mut provision => break match unwanted {
                         Some((by, _)) => cancelled(&by),
                         None => outcome,
@@ -495,12 +502,18 @@ impl Life {
             }
         };
         while let Ok(event) = steps_done.try_recv() {
+            started |= is_start(&event);
             driver.tell(event).await?;
         }
         match provisioned {
             Ok(provisioned) => {
                 reach("provisioned");
                 self.drive(provisioned, notice_queue).await
+            }
+            // The agent may have worked before the launch failed.
+            Err(ending) if started => {
+                let before = reopen(&self.resources.workspace, &self.resources.folder).await;
+                Ok(Worked { ending, before, requests: None })
             }
             Err(ending) => Ok(Worked::only(ending)),
         }
@@ -523,13 +536,28 @@ fn store_failed(error: &StoreError) -> Ending {
     Ending::because(reason, format!("the session could not be recorded: {}", chain(error)))
 }
 
+/// How the user's folder was before the agent, as another process has written it down; `None` if it came to nothing.
+pub(super) async fn reopen(workspace: &Path, folder: &SessionDir) -> Option<Before> {
+    let (workspace, record) = (workspace.to_owned(), folder.look());
+    let reopening = tokio::task::spawn_blocking(move || record.exists().then(|| Before::reopen(&workspace, &record)));
+    match tokio::time::timeout(COMPARISON, reopening).await {
+        Ok(Ok(before)) => before,
+        Ok(Err(error)) => Some(Before::unknown(format!("the folder could not be opened again: {error}"))),
+        Err(_) => Some(Before::unknown(no_answer())),
+    }
+}
+
+fn no_answer() -> String {
+    format!("the file system of the folder did not answer within {} s", COMPARISON.as_secs())
+}
+
 /// What changed in the folder since then.
 pub(super) async fn compare(before: Before) -> Compared {
     match tokio::time::timeout(COMPARISON, tokio::task::spawn_blocking(|| before.compare())).await {
         Ok(Ok(compared)) => compared,
         // It panicked, or the runtime is shutting down.
         Ok(Err(error)) => Err(format!("the comparison of the folder did not end: {error}")),
-        Err(_) => Err(format!("the file system of the folder did not answer within {} s", COMPARISON.as_secs())),
+        Err(_) => Err(no_answer()),
     }
 }
 

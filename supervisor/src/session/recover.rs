@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::event::{HostEvent, Summary, What};
-use super::launch::{Launcher, compare};
+use super::launch::{Launcher, compare, reopen};
 use super::lock;
 use super::resources::{object_name, remove_engine_objects, remove_folder, remove_mount_points};
 use super::status::{EndReason, Ending};
@@ -23,7 +23,6 @@ use crate::engine::{EngineIdentity, Labels};
 use crate::failpoint::reach;
 use crate::plan::{LABEL_INSTANCE, LABEL_SESSION};
 use crate::store::{Outcome, SessionFilter, SessionRow, Store, StoreError};
-use crate::workspace::changes::Before;
 
 /// A folder without a row that is younger than this belongs to a session that is just beginning.
 const BEGINNING: Duration = Duration::from_secs(60);
@@ -154,7 +153,10 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
     reach("sweep.unmounted");
     if row.container.is_some() {
         summary.set_changes(match row.request {
-            Some(_) => compare(Before::reopen(&row.workspace, &folder.look())).await,
+            Some(_) => match reopen(&row.workspace, &folder).await {
+                Some(before) => compare(before).await,
+                None => Err("how the folder was before the agent was not written down".to_owned()),
+            },
             // Nobody knows how long ago that was, and who has worked on the folder since.
             None => Err("the aigo process that ran the session ended before it had compared the folder".to_owned()),
         });

@@ -104,7 +104,8 @@ fn a_folder_with_two_hundred_thousand_files_is_compared_as_a_whole() {
         }
     }
     home.give_workspace_to(1000);
-    let script = "cd packages; echo x > p7/src/module_7.ts; rm p8/src/module_8.ts; mkdir p9/new; echo x > p999/src/new.ts";
+    let script =
+        "cd packages; echo x > p7/src/module_7.ts; rm p8/src/module_8.ts; mkdir p9/new; echo x > p999/src/new.ts";
     let began = Instant::now();
     let changes = changed_by(&home, script);
     println!("a session on 200,000 files took {:?}", began.elapsed());
