@@ -275,11 +275,11 @@ fn a_folder_that_may_not_be_read_is_left_out() {
     tree.put("closed/a", "1");
     tree.put("names-only/b", "1");
     tree.put("open/c", "1");
+    tree.chmod("", 0o755);
     let before = tree.look();
     tree.put("open/d", "1");
     tree.chmod("closed", 0);
     tree.chmod("names-only", 0o444);
-    tree.chmod("", 0o755);
     // Opened before the agent took the right to read it away.
     let opened = SafeDir::open(tree.0.path()).unwrap();
     let as_nobody = || {
@@ -290,16 +290,15 @@ fn a_folder_that_may_not_be_read_is_left_out() {
     let said = std::thread::scope(|scope| scope.spawn(as_nobody).join().unwrap());
     let expected = [
         "+ open/d",
-        "m ./",
         "m closed/",
         "m names-only/",
         "? closed/ it cannot be read: Permission denied",
-        "? names-only/ some of its files cannot be looked at: Permission denied",
+        "? names-only/ it cannot be read: Permission denied",
     ];
     assert_eq!(said, expected);
     tree.chmod("", 0);
     let said = std::thread::scope(|scope| scope.spawn(as_nobody).join().unwrap());
-    assert!(said.contains(&"? ./ it cannot be read: Permission denied".to_owned()), "{said:?}");
+    assert_eq!(said, ["m ./", "? ./ it cannot be read: Permission denied"]);
     for name in ["", "closed", "names-only"] {
         tree.chmod(name, 0o755);
     }
