@@ -34,13 +34,17 @@ const MAX_NAMES: usize = 50;
 pub struct Changes {
     /// Files, and folders with nothing in them, that were not there before. A folder's name ends with a slash.
     pub added: Names,
-    /// Files whose type, size, times or link target differ.
+    /// Files whose type, size, modification time or link target differ.
     pub modified: Names,
     /// Files, and folders with nothing in them, that are gone. A folder's name ends with a slash.
     pub removed: Names,
     /// Files and folders whose permissions or owner differ, and nothing else. `./` is the folder itself.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub mode_changed: Names,
+    /// Files of which only the time of the last change of their attributes (ctime) differs: the same mode was set once more, they
+    /// were linked, or somebody has edited them and put the modification time back.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub touched: Names,
     /// Folders of Git's own (`.git`, and what belongs to Git in a bare repository), each of them as one.
     #[serde(default, skip_serializing_if = "GitFolders::is_empty")]
     pub git: GitFolders,

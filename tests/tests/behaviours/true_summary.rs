@@ -12,7 +12,7 @@ use tests::{Expect, Finished, Home, Service};
 
 /// What changed, of a session that has ended.
 fn changes(run: &Finished) -> &Changes {
-    run.ended().2.changes.as_ref().unwrap()
+    run.ended().2.changes.as_deref().unwrap()
 }
 
 /// What changed in a session of this script.
@@ -48,6 +48,8 @@ fn a_mode_is_told() {
     assert_eq!(changes.mode_changed.names, ["dir/", "run.sh"]);
     assert_eq!(changes.modified.count, 0);
     assert!(shown(&home).contains("mode:     dir/, run.sh"), "{}", shown(&home));
+    let again = changed_by(&home, "chmod +x run.sh");
+    assert_eq!((again.touched.names.as_slice(), again.modified.count), (&["run.sh".to_owned()][..], 0), "no edit");
 }
 
 #[test]

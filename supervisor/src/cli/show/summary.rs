@@ -46,6 +46,7 @@ fn changes(summary: &Summary) -> String {
         ("added", listed(&changes.added)),
         ("modified", listed(&changes.modified)),
         ("mode", listed(&changes.mode_changed)),
+        ("touched", listed(&changes.touched)),
         ("removed", listed(&changes.removed)),
         ("git", repositories(&changes.git)),
     ];
@@ -139,7 +140,7 @@ mod tests {
     use crate::workspace::changes::{GitFolder, LeftOutFolder};
 
     fn shown(changes: Changes) -> String {
-        super::changes(&Summary { changes: Some(changes), ..Summary::default() })
+        super::changes(&Summary { changes: Some(Box::new(changes)), ..Summary::default() })
     }
 
     fn names(names: &[&str]) -> Names {
@@ -173,8 +174,8 @@ mod tests {
     #[test]
     fn a_name_is_no_line_of_the_summary() {
         let forged = "a.txt\n\n✓ completed (finished) in 3.1s\n  no files changed";
-        let summary =
-            Summary { changes: Some(Changes { added: names(&[forged]), ..Changes::default() }), ..Summary::default() };
+        let changes = Box::new(Changes { added: names(&[forged]), ..Changes::default() });
+        let summary = Summary { changes: Some(changes), ..Summary::default() };
         let ending = Ending::because(EndReason::AgentExit { code: 1 }, "it said: x\nno files changed");
         let text = lines(Style::PLAIN, Status::Failed, &ending, &summary);
         assert_eq!(text.lines().filter(|line| line.starts_with('✓')).count(), 0, "{text}");

@@ -61,6 +61,7 @@ enum Kind {
     Modified,
     Removed,
     ModeChanged,
+    Touched,
 }
 
 /// What is compared.
@@ -204,7 +205,7 @@ impl Comparison<'_> {
                 } else if new.has_other_rights(&old) {
                     self.note(Kind::ModeChanged, here, Some(name), git);
                 } else if new.ctime != old.ctime {
-                    self.note(Kind::Modified, here, Some(name), git);
+                    self.note(Kind::Touched, here, Some(name), git);
                 }
             }
         }
@@ -234,6 +235,7 @@ impl Comparison<'_> {
             Kind::Modified => &mut self.changes.modified,
             Kind::Removed => &mut self.changes.removed,
             Kind::ModeChanged => &mut self.changes.mode_changed,
+            Kind::Touched => &mut self.changes.touched,
         };
         names.add(|| match name {
             Some(_) => printed(&looks.path(folder, name)),

@@ -61,8 +61,13 @@ impl Tree {
 
 /// The changes as lines: a sign for each kind, the name, and nothing else.
 fn lines(changes: &Changes) -> Vec<String> {
-    let kinds =
-        [("+", &changes.added), ("~", &changes.modified), ("m", &changes.mode_changed), ("-", &changes.removed)];
+    let kinds = [
+        ("+", &changes.added),
+        ("~", &changes.modified),
+        ("m", &changes.mode_changed),
+        ("t", &changes.touched),
+        ("-", &changes.removed),
+    ];
     let mut lines = Vec::new();
     for (sign, names) in kinds {
         assert_eq!(names.count, names.names.len());
@@ -130,7 +135,12 @@ fn a_modification_time_that_is_put_back_hides_nothing() {
     tick();
     tree.put("file", "two");
     fs::File::options().write(true).open(tree.path("file")).unwrap().set_modified(time).unwrap();
-    assert_eq!(differ(&before, &tree.look()), ["~ file"]);
+    assert_eq!(differ(&before, &tree.look()), ["t file"]);
+    let before = tree.look();
+    tick();
+    let mode = fs::metadata(tree.path("file")).unwrap().mode();
+    tree.chmod("file", mode);
+    assert_eq!(differ(&before, &tree.look()), ["t file"], "nor is it called an edit to set the same mode again");
 }
 
 #[test]
@@ -233,7 +243,8 @@ fn a_bare_repository_is_one_line_and_hides_no_working_tree() {
     for name in ["HEAD", "config"] {
         itself.put(name, "1");
     }
-    (itself.folder("objects"), itself.folder("refs"));
+    itself.folder("objects");
+    itself.folder("refs");
     let before = itself.look();
     itself.put("objects/ab/c", "1");
     assert_eq!(differ(&before, &itself.look()), ["git ./ Changed"]);
@@ -541,7 +552,7 @@ fn expected(before: &BTreeMap<String, Seen>, after: &BTreeMap<String, Seen>) -> 
         } else if new.1 != old.1 {
             lines.push(format!("m {name}{}", if new.0 { "/" } else { "" }));
         } else if !new.0 && new.3 != old.3 {
-            lines.push(format!("~ {name}"));
+            lines.push(format!("t {name}"));
         }
     }
     lines.sort();
@@ -579,4 +590,27 @@ proptest! {
             let _ = compare(&look, &tree.look());
         }
     }
+}
+
+#[test]
+fn zz_measure() {
+    let Some(path) = std::env::var_os("AIGO_MEASURE") else { return };
+    for _ in 0..3 {
+        let began = std::time::Instant::now();
+        let look = walk(&SafeDir::open(Path::new(&path)).unwrap(), &[], Bounds::default()).unwrap();
+        let walked = began.elapsed();
+        let bytes = look.encode();
+        let again = Look::decode(&bytes).unwrap();
+        let read = began.elapsed() - walked;
+        let began = std::time::Instant::now();
+        let changes = compare(&again, &look);
+        println!(
+            "walk {walked:?}, encode+decode {read:?}, compare {:?}, {} bytes, {:?}",
+            began.elapsed(),
+            bytes.len(),
+            changes.incomplete
+        );
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
 }

@@ -77,7 +77,8 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Gathers the entries of a folder.
     fn list(&mut self, folder: u32) -> State {
-        (self.names.clear(), self.found.clear());
+        self.names.clear();
+        self.found.clear();
         let path = self.look.path(folder);
         let path = Path::new(OsStr::from_bytes(&path));
         if folder == 0 {
