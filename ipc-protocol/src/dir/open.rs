@@ -12,14 +12,15 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-use super::{DirError, FileId, SafeDir, component};
+use super::{DirError, FileId, SafeDir, component, printable};
 
 /// Set once `openat2` has turned out to be missing.
 static WITHOUT_OPENAT2: AtomicBool = AtomicBool::new(false);
@@ -155,6 +156,33 @@ impl SafeDir {
         Self::from_fd(fd, self.path.join(name))
     }
 
+    /// Opens the folder at `path`, which is relative and may have several names. A symlink at any of them is an error, not a
+    /// way, also if somebody puts it there at this moment.
+    pub fn descend(&self, path: &Path) -> Result<Self, DirError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let names = path.components().map(|name| match name {
+            Component::Normal(name) => component(name),
+            Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => {
+                Err(DirError::BadName(printable(path.as_os_str())))
+            }
+        });
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let [first, rest @ ..] = names.as_slice() else {
+            return Err(DirError::BadName(printable(path.as_os_str())));
+        };
+        let fail = |errno| self.error("open the folder", path.as_os_str(), errno);
+        if let Some(opened) = self.openat2(path.as_os_str(), flags, Mode::empty()) {
+            return Self::from_fd(opened.map_err(fail)?, self.path.join(path));
+        }
+        // Without openat2 each step is one name, which leaves no middle that could be a link.
+        let step = |at: BorrowedFd<'_>, name: &OsStr| openat(at, name, flags, Mode::empty()).map_err(fail);
+        let mut at = step(self.fd.as_fd(), first)?;
+        for name in rest {
+            at = step(at.as_fd(), name)?;
+        }
+        Self::from_fd(at, self.path.join(path))
+    }
+
     /// Reads the whole regular file `name` of at most `limit` bytes. `None`: it is gone.
     ///
     /// Never blocks, never follows, has no effect on anything but regular files.
@@ -238,20 +266,28 @@ impl SafeDir {
     pub(super) fn open_at(&self, name: &OsStr, flags: OFlag, mode: Mode) -> Result<Result<OwnedFd, Errno>, DirError> {
         let name = component(name)?;
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        match self.openat2(name, flags, mode) {
+            Some(done) => Ok(done),
+            None => Ok(openat(&self.fd, name, flags, mode)),
+        }
+    }
+
+    /// Opens `path` below this folder by openat2(2). `None`: the system has no such call, or does not let us use it.
+    fn openat2(&self, path: &OsStr, flags: OFlag, mode: Mode) -> Option<Result<OwnedFd, Errno>> {
         let resolve =
             ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         let mut tries = 0;
         while !WITHOUT_OPENAT2.load(Ordering::Relaxed) {
             let how = OpenHow::new().flags(flags).mode(mode).resolve(resolve);
-            match openat2(&self.fd, name, how) {
+            match openat2(&self.fd, path, how) {
                 Err(Errno::ENOSYS) => WITHOUT_OPENAT2.store(true, Ordering::Relaxed),
                 // The call, or this file (immutable)? The other way of opening tells.
                 Err(Errno::EPERM) => break,
                 Err(Errno::EAGAIN | Errno::EINTR) if tries < LOOKUP_TRIES => tries += 1,
-                done => return Ok(done),
+                done => return Some(done),
             }
         }
-        Ok(openat(&self.fd, name, flags, mode))
+        None
     }
 }
 
@@ -295,7 +331,8 @@ mod tests {
     #[test]
     fn without_openat2_links_are_refused_just_the_same() {
         let temp = tempfile::tempdir().unwrap();
-        std::fs::create_dir(temp.path().join("real")).unwrap();
+        std::fs::create_dir_all(temp.path().join("real/deep")).unwrap();
+        std::os::unix::fs::symlink("deep", temp.path().join("real/link")).unwrap();
         std::fs::write(temp.path().join("secret"), "{}").unwrap();
         std::os::unix::fs::symlink("real", temp.path().join("link")).unwrap();
         std::os::unix::fs::symlink("secret", temp.path().join("file")).unwrap();
@@ -304,6 +341,10 @@ mod tests {
             WITHOUT_OPENAT2.store(without, Ordering::Relaxed);
             assert!(dir.subdir(OsStr::new("real")).is_ok());
             assert!(dir.subdir(OsStr::new("link")).is_err());
+            assert!(dir.descend(Path::new("real/deep")).is_ok());
+            for bad in ["link/deep", "real/link", "real/deep/../..", "/etc", "", "real/none"] {
+                assert!(dir.descend(Path::new(bad)).is_err(), "{bad}");
+            }
             assert_eq!(dir.read(OsStr::new("file"), 9).unwrap_err(), Refused::Kind(FileKind::Symlink));
             assert_eq!(dir.read(OsStr::new("secret"), 9).unwrap().unwrap().bytes, b"{}");
             for bad in ["", ".", "..", "a/b", "../x", "/etc"] {

@@ -216,7 +216,10 @@ pub struct Summary {
     pub throttled: Option<Throttled>,
     /// Files in the workspace that differ from before, where that could be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub changes: Option<crate::workspace::changes::Changes>,
+    pub changes: Option<Box<crate::workspace::changes::Changes>>,
+    /// Why nothing is known of what changed in the workspace, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes_unknown: Option<String>,
     /// The agent's closing words of the last turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
@@ -233,6 +236,14 @@ pub struct Throttled {
 }
 
 impl Summary {
+    /// Takes what a comparison of the workspace has shown.
+    pub fn set_changes(&mut self, compared: crate::workspace::changes::Compared) {
+        (self.changes, self.changes_unknown) = match compared {
+            Ok(changes) => (Some(Box::new(changes)), None),
+            Err(why) => (None, Some(why)),
+        };
+    }
+
     /// Counts what the runner says.
     pub fn count(&mut self, kind: &EventKind) {
         if let EventKind::TurnFinished(turn) = kind {

@@ -7,7 +7,7 @@ mod provision;
 pub use adopt::{AdoptError, Adopted};
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control::{Answer, Control, Pending, Request, Scribe};
 use super::driver::Driver;
-use super::event::{HostEvent, Summary};
+use super::event::{HostEvent, LaunchStep, Summary};
 use super::lock::{self, Lock};
 use super::resources::Resources;
 use super::status::{EndReason, Ending};
@@ -37,7 +37,7 @@ use crate::plan::LaunchPlan;
 use crate::policy::{Permit, env};
 use crate::proxy::{NOTICE_QUEUE, Notice, Upstream};
 use crate::store::{DEFAULT_AGENT, Outcome, SessionRow, Store, StoreError};
-use crate::workspace::changes::Look;
+use crate::workspace::changes::{Before, Compared};
 use crate::workspace::mountpoints::Held;
 use crate::workspace::stray;
 
@@ -48,6 +48,9 @@ const STEP_END: Duration = Duration::from_secs(5);
 /// a full disk.
 const END_TRIES: u32 = 120;
 const END_AGAIN: Duration = Duration::from_secs(5);
+/// How long the comparison of the folder may take. It bounds itself between two files; a file system that does not answer
+/// (a network share that is gone) lets no call return.
+const COMPARISON: Duration = Duration::from_secs(30);
 /// Wishes that may wait for the driver.
 pub(super) const COMMANDS: usize = 64;
 
@@ -331,7 +334,7 @@ struct Life {
 /// What a life comes to before everything is let go.
 struct Worked {
     ending: Ending,
-    before: Option<Look>,
+    before: Option<Before>,
     requests: Option<u64>,
 }
 
@@ -374,14 +377,20 @@ impl Life {
             tracing::error!("session {id}: why it ends could not be stored: {}", chain(&error));
         }
         reach("ending.after");
-        let workspace = resources.workspace.clone();
+        let before = match before {
+            // What was in memory is lost: as for another process.
+            None if !in_order => reopen(&resources.workspace, &resources.folder).await,
+            known => known,
+        };
         let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(requests);
         let mut released = resources.release(&launcher.engine, &launcher.store).await;
         let mut problems = std::mem::take(&mut released.problems);
         problems.extend(stray::remove(driver.take_mismatches(), launched).await);
         let mut summary = driver.summary();
         summary.model_requests = summary.model_requests.saturating_add(requests.unwrap_or_default());
-        summary.changes = compare(before, workspace).await;
+        if let Some(before) = before {
+            summary.set_changes(compare(before).await);
+        }
         reach("end.before");
         // A person who waits is not kept; a service may well live to see that there is room again.
         let mut tries = if driver.survives() { END_TRIES } else { 1 };
@@ -431,7 +440,7 @@ impl Life {
         self.container.send_replace(Some(Up { container: running.container.clone(), pid: running.pid }));
         let ending = self.driver.run(&running, &self.resources.points, &mut self.wishes, &mut notices).await?;
         let requests = running.traffic.as_ref().map(|traffic| traffic.usage().requests);
-        Ok(Worked { ending, before, requests })
+        Ok(Worked { ending, before: Some(before), requests })
     }
 
     async fn launch(
@@ -467,6 +476,8 @@ impl Life {
         }
         let (notices, notice_queue) = mpsc::channel(NOTICE_QUEUE);
         let (steps, mut steps_done) = mpsc::channel(16);
+        let mut started = false;
+        let is_start = |event: &HostEvent| matches!(event, HostEvent::LaunchStep { step: LaunchStep::Start, .. });
         let provisioned = {
             // A request that the engine has is not dropped at once: it would make a container that nobody removes.
             let no_further = AtomicBool::new(false);
@@ -484,7 +495,10 @@ impl Life {
             tokio::pin!(provision);
             loop {
                 tokio::select! {
-                    Some(event) = steps_done.recv() => driver.tell(event).await?,
+                    Some(event) = steps_done.recv() => {
+                        started |= is_start(&event);
+                        driver.tell(event).await?;
+                    }
                     outcome = &mut provision => break match unwanted {
                         Some((by, _)) => cancelled(&by),
                         None => outcome,
@@ -500,17 +514,18 @@ impl Life {
             }
         };
         while let Ok(event) = steps_done.try_recv() {
+            started |= is_start(&event);
             driver.tell(event).await?;
         }
         match provisioned {
             Ok(provisioned) => {
                 reach("provisioned");
-                if let (true, Some(before)) = (driver.survives(), &provisioned.before)
-                    && let Err(error) = before.save(&self.resources.folder.look())
-                {
-                    tracing::debug!("session {}: no later process can tell what changed: {error}", self.id);
-                }
                 self.drive(provisioned, notice_queue).await
+            }
+            // The agent may have worked before the launch failed.
+            Err(ending) if started => {
+                let before = reopen(&self.resources.workspace, &self.resources.folder).await;
+                Ok(Worked { ending, before, requests: None })
             }
             Err(ending) => Ok(Worked::only(ending)),
         }
@@ -533,10 +548,29 @@ fn store_failed(error: &StoreError) -> Ending {
     Ending::because(reason, format!("the session could not be recorded: {}", chain(error)))
 }
 
-async fn compare(before: Option<Look>, workspace: PathBuf) -> Option<crate::workspace::changes::Changes> {
-    let before = before?;
-    let after = tokio::task::spawn_blocking(move || Look::at(&workspace)).await.ok()??;
-    Some(before.changes(&after))
+/// How the user's folder was before the agent, as another process has written it down; `None` if it came to nothing.
+pub(super) async fn reopen(workspace: &Path, folder: &SessionDir) -> Option<Before> {
+    let (workspace, record) = (workspace.to_owned(), folder.look());
+    let reopening = tokio::task::spawn_blocking(move || record.exists().then(|| Before::reopen(&workspace, &record)));
+    match tokio::time::timeout(COMPARISON, reopening).await {
+        Ok(Ok(before)) => before,
+        Ok(Err(error)) => Some(Before::unknown(format!("the folder could not be opened again: {error}"))),
+        Err(_) => Some(Before::unknown(no_answer())),
+    }
+}
+
+fn no_answer() -> String {
+    format!("the file system of the folder did not answer within {} s", COMPARISON.as_secs())
+}
+
+/// What changed in the folder since then.
+pub(super) async fn compare(before: Before) -> Compared {
+    match tokio::time::timeout(COMPARISON, tokio::task::spawn_blocking(|| before.compare())).await {
+        Ok(Ok(compared)) => compared,
+        // It panicked, or the runtime is shutting down.
+        Ok(Err(error)) => Err(format!("the comparison of the folder did not end: {error}")),
+        Err(_) => Err(no_answer()),
+    }
 }
 
 async fn finish(

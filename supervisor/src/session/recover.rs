@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::event::{HostEvent, Summary, What};
-use super::launch::Launcher;
+use super::launch::{Launcher, compare, reopen};
 use super::lock;
 use super::resources::{object_name, remove_engine_objects, remove_folder, remove_mount_points};
 use super::status::{EndReason, Ending};
@@ -143,7 +143,7 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
         swept.problems.extend(problems);
         return;
     }
-    let summary = match last_words(store, &row.id, &folder).await {
+    let mut summary = match last_words(store, &row.id, &folder).await {
         Ok(summary) => summary,
         Err(error) => {
             // What the agent said is only there: the next start tries again.
@@ -154,6 +154,16 @@ async fn sweep_session(launcher: &Launcher, row: SessionRow, swept: &mut Swept) 
     reach("sweep.drained");
     swept.problems.extend(remove_mount_points(store, &row.id, &row.workspace, None).await);
     reach("sweep.unmounted");
+    if row.container.is_some() {
+        summary.set_changes(match row.request {
+            Some(_) => match reopen(&row.workspace, &folder).await {
+                Some(before) => compare(before).await,
+                None => Err("how the folder was before the agent was not written down".to_owned()),
+            },
+            // Nobody knows how long ago that was, and who has worked on the folder since.
+            None => Err("the aigo process that ran the session ended before it had compared the folder".to_owned()),
+        });
+    }
     let unknown = || Ending::because(EndReason::Cancelled, "the aigo process that ran it ended without a word");
     let ending = row.ending.clone().unwrap_or_else(unknown);
     let status = ending.reason.status();

@@ -1,154 +1,173 @@
-//! What the agent changed, told by comparing two looks at the folder.
+//! What differs in the user's folder between two moments: before the agent started, and at the session's end.
 //!
-//! Only metadata is compared, and no `git` is run: the repository's configuration is in the agent's hands, and git
-//! would run programs that it names. `.git` and our own mount points are left out. A folder with too many files is not
-//! told at all rather than told wrongly.
+//! ```text
+//! before the agent                                  at the end, also of another process
+//! Before::take ──► descriptor of the folder ──────► the same descriptor, or the path opened again: still that folder?
+//!            └───► Look (walk.rs) ──► file `look` ─► Look::load ──┐
+//!                                                   walk again ───┴──► compare (compare.rs) ──► Changes
+//! ```
+//!
+//! Only metadata is compared (type, mode, owner, size, mtime, ctime, target of a link), and no `git` is run: the repository's
+//! configuration is in the agent's hands, and git would run programs that it names. Git's own folders are one line each,
+//! see [`git`]. The folder is opened once; everything below it is reached from that descriptor, and no link is followed.
+//!
+//! A look is bounded in time and in memory. What was not looked at is named in [`Changes::left_out`]: it is never said to be
+//! unchanged, and never said to be removed.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+mod before;
+mod compare;
+mod git;
+mod look;
+mod walk;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// More entries than this are not compared: about a second of looking.
-const MAX_ENTRIES: usize = 100_000;
-/// A look that takes longer is given up: the session must not wait for a slow disk.
-const MAX_LOOK: Duration = Duration::from_secs(3);
+pub use before::{Before, Compared};
+
 /// Names that are listed of each kind; the counts are exact.
 const MAX_NAMES: usize = 50;
 
-/// Folders of the workspace that are not looked into.
-const LEFT_OUT: [&str; 3] = [".git", "ipc", "extra"];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    mtime: (i64, i64),
-}
-
-/// One look at a folder.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Look {
-    files: BTreeMap<PathBuf, Stamp>,
-}
-
-/// What differs between two looks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What differs in the user's folder from before the agent started, as far as it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
-    /// Files that were not there before.
+    /// Files, and folders with nothing in them, that were not there before. A folder's name ends with a slash.
     pub added: Names,
-    /// Files that differ.
+    /// Files whose type, size, modification time or link target differ.
     pub modified: Names,
-    /// Files that are gone.
+    /// Files, and folders with nothing in them, that are gone. A folder's name ends with a slash.
     pub removed: Names,
+    /// Files and folders whose permissions or owner differ, and nothing else. `./` is the folder itself.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub mode_changed: Names,
+    /// Files of which only the time of the last change of their attributes (ctime) differs: the same mode was set once more, they
+    /// were linked, or somebody has edited them and put the modification time back.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub touched: Names,
+    /// Folders of Git's own (`.git`, and what belongs to Git in a bare repository), each of them as one.
+    #[serde(default, skip_serializing_if = "GitFolders::is_empty")]
+    pub git: GitFolders,
+    /// Folders that were not compared. Nothing is said about what is in them.
+    #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
+    /// Something was left out: at least these files differ.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
 /// A count and the first names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Names {
     /// How many.
     pub count: usize,
-    /// The first of them, relative to the folder.
+    /// The first of them, relative to the folder. Bytes that are not UTF-8 are written as `\xNN`.
     pub names: Vec<String>,
 }
 
+/// Folders of Git's own that differ: how many, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitFolders {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub folders: Vec<GitFolder>,
+}
+
+/// A folder of Git's own that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitFolder {
+    /// Its path, relative to the user's folder; `./` if that is a bare repository itself.
+    pub path: String,
+    /// What became of it.
+    pub change: GitChange,
+}
+
+/// What became of a folder of Git's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum GitChange {
+    /// It was not there before.
+    Added,
+    /// Something in it differs.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// Folders that were not compared: how many, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub folders: Vec<LeftOutFolder>,
+}
+
+/// A folder that was not compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOutFolder {
+    /// Its path, relative to the user's folder; `./` is that folder itself.
+    pub path: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
 impl Names {
-    fn add(&mut self, path: &Path) {
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn add(&mut self, path: impl FnOnce() -> String) {
         self.count += 1;
         if self.names.len() < MAX_NAMES {
-            self.names.push(path.to_string_lossy().into_owned());
+            self.names.push(path());
         }
     }
 }
 
-impl Look {
-    /// Keeps it in a file, for another process to compare with. A name that is not UTF-8 cannot be kept, and then nothing is.
-    pub fn save(&self, file: &Path) -> std::io::Result<()> {
-        fs::write(file, serde_json::to_vec(self).map_err(std::io::Error::other)?)
+impl GitFolders {
+    fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
-    /// What was kept, if it was.
-    pub fn load(file: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(file).ok()?).ok()
+    fn add(&mut self, change: GitChange, path: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.folders.len() < MAX_NAMES {
+            self.folders.push(GitFolder { path: path(), change });
+        }
+    }
+}
+
+impl LeftOut {
+    fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
-    /// Looks at all files under `root`, links not followed. None if there are too many, or it takes too long.
-    pub fn at(root: &Path) -> Option<Self> {
-        let started = Instant::now();
-        let mut files = BTreeMap::new();
-        let mut folders = vec![PathBuf::new()];
-        while let Some(folder) = folders.pop() {
-            // A folder that vanished or may not be read simply has no files to compare.
-            let Ok(entries) = fs::read_dir(root.join(&folder)) else { continue };
-            for entry in entries.flatten() {
-                if folder.as_os_str().is_empty() && LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
-                    continue;
-                }
-                let path = folder.join(entry.file_name());
-                let Ok(meta) = entry.metadata() else { continue };
-                if meta.is_dir() {
-                    folders.push(path);
-                } else {
-                    let stamp = Stamp { inode: meta.ino(), size: meta.len(), mtime: (meta.mtime(), meta.mtime_nsec()) };
-                    files.insert(path, stamp);
-                }
-                if files.len() + folders.len() > MAX_ENTRIES || started.elapsed() > MAX_LOOK {
-                    return None;
-                }
-            }
+    fn add(&mut self, reason: impl FnOnce() -> String, path: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.folders.len() < MAX_NAMES {
+            self.folders.push(LeftOutFolder { path: path(), reason: reason() });
         }
-        Some(Self { files })
     }
+}
 
-    /// What differs in `later`.
-    pub fn changes(&self, later: &Self) -> Changes {
-        let mut changes = Changes::default();
-        for (path, stamp) in &later.files {
-            match self.files.get(path) {
-                None => changes.added.add(path),
-                Some(before) if before != stamp => changes.modified.add(path),
-                Some(_) => {}
-            }
+/// A path for people and for JSON. Bytes that are not UTF-8 are shown as `\xNN`, as two names must not look the same.
+fn printed(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
         }
-        for path in self.files.keys().filter(|path| !later.files.contains_key(*path)) {
-            changes.removed.add(path);
-        }
-        changes
     }
+    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tells_what_differs_and_leaves_git_out() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write("src/same", "1");
-        write("src/edited", "1");
-        write("gone", "1");
-        write(".git/index", "1");
-        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
-        let before = Look::at(dir.path()).unwrap();
-        write("src/edited", "22");
-        write("src/new", "1");
-        write(".git/index", "22");
-        write("ipc/input/x", "");
-        fs::remove_file(dir.path().join("gone")).unwrap();
-        let changes = before.changes(&Look::at(dir.path()).unwrap());
-        let names = |list: &Names| (list.count, list.names.join(" "));
-        assert_eq!(names(&changes.added), (1, "src/new".into()));
-        assert_eq!(names(&changes.modified), (1, "src/edited".into()));
-        assert_eq!(names(&changes.removed), (1, "gone".into()));
-    }
-}
+mod tests;

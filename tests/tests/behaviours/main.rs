@@ -24,4 +24,5 @@ mod steering;
 mod subnets;
 mod terminal;
 mod timeouts;
+mod true_summary;
 mod workspace;

@@ -105,7 +105,7 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     if let (Some(ending), Some(figures)) = (&row.ending, &row.summary) {
         text.push_str(&summary::lines(style, row.status, ending, figures));
         if let Some(result) = &figures.result {
-            text.push_str(&format!("\n{}\n", sanitize::sanitize(result)));
+            text.push_str(&format!("\n{}\n", sanitize::words(result)));
         }
     }
     say::text(text)?;

@@ -1,6 +1,6 @@
 //! What is being brought up, in words.
 
-use super::sanitize::sanitize;
+use super::sanitize::field;
 use crate::session::event::LaunchStep;
 
 /// A line for one step.
@@ -12,7 +12,7 @@ pub fn launch_step(step: LaunchStep, detail: Option<&str>) -> String {
         LaunchStep::Start => "started",
     };
     match detail {
-        Some(detail) => format!("  · {what}: {}", sanitize(detail)),
+        Some(detail) => format!("  · {what}: {}", field(detail)),
         None => format!("  · {what}"),
     }
 }

@@ -6,7 +6,7 @@ use ipc_protocol::event::{EventKind, OutputStream, StepState, TurnFinished, Turn
 use jiff::Timestamp;
 
 use super::launch::launch_step;
-use super::sanitize::{one_line, sanitize};
+use super::sanitize::{field, hanging, one_line, sanitize, words};
 use super::style::Style;
 use super::summary;
 use crate::session::event::{HostEvent, SessionEvent, What};
@@ -16,6 +16,8 @@ use crate::units::format_duration;
 const RESULT_LINES: usize = 12;
 /// Characters of a line of a tool's result.
 const LINE_CHARS: usize = 160;
+/// Begins the other lines of a text behind a mark.
+const INDENT: &str = "  ";
 /// Tool calls whose start is remembered, for the time that they took.
 const MAX_CALLS: usize = 4096;
 
@@ -60,43 +62,43 @@ impl Transcript {
         match event {
             HostEvent::Session { .. } | HostEvent::Status { .. } => String::new(),
             HostEvent::Queued { position, message, .. } => {
-                style.dim(format!("waiting at position {position}: {}", sanitize(message)))
+                style.dim(format!("waiting at position {position}: {}", field(message)))
             }
             HostEvent::LaunchStep { step, detail } => style.dim(launch_step(*step, detail.as_deref())),
             HostEvent::InputSent { body, sender, .. } => {
                 if self.hide_inputs && sender.is_none() {
                     return String::new();
                 }
-                let who = sender.as_deref().map(|sender| format!("{}: ", sanitize(sender))).unwrap_or_default();
+                let who = sender.as_deref().map(|sender| format!("{}: ", field(sender))).unwrap_or_default();
                 prefixed(&style.accent("› "), &format!("{who}{}", sanitize(body.text.trim_end())), RESULT_LINES)
             }
             HostEvent::InterruptSent {} => style.warn("⏸ interrupting the turn"),
-            HostEvent::EndRequested { by } => style.warn(format!("■ ending the session ({})", sanitize(by))),
-            HostEvent::Escalation { step } => style.warn(format!("■ {step}")),
+            HostEvent::EndRequested { by } => style.warn(format!("■ ending the session ({})", field(by))),
+            HostEvent::Escalation { step } => style.warn(format!("■ {}", field(step))),
             HostEvent::Message { body, chat_jid, .. } => {
-                let to = chat_jid.as_deref().map(|jid| format!(" to {}", sanitize(jid))).unwrap_or_default();
-                format!("{} {}", style.accent(format!("✉ message{to}:")), sanitize(&body.text))
+                let to = chat_jid.as_deref().map(|jid| format!(" to {}", field(jid))).unwrap_or_default();
+                format!("{} {}", style.accent(format!("✉ message{to}:")), hanging(&body.text, INDENT))
             }
             HostEvent::AgentQuestion { body, options, .. } => {
-                let mut text = format!("{} {}", style.accent("? question:"), sanitize(&body.text));
+                let mut text = format!("{} {}", style.accent("? question:"), hanging(&body.text, INDENT));
                 for option in options {
-                    text.push_str(&format!("\n  - {}", sanitize(option)));
+                    text.push_str(&format!("\n  - {}", field(option)));
                 }
                 text
             }
             HostEvent::File { path, caption, .. } => {
-                let caption = caption.as_deref().map(|c| format!(" ({})", sanitize(c))).unwrap_or_default();
-                format!("{} {}{caption}", style.accent("⎘ file:"), sanitize(path))
+                let caption = caption.as_deref().map(|c| format!(" ({})", field(c))).unwrap_or_default();
+                format!("{} {}{caption}", style.accent("⎘ file:"), field(path))
             }
             HostEvent::TaskRequest { request, ok, error, .. } => {
                 let outcome = match (ok, error) {
                     (true, _) => style.good("done"),
-                    (false, Some(error)) => style.warn(sanitize(error)),
+                    (false, Some(error)) => style.warn(field(error)),
                     (false, None) => style.warn("refused"),
                 };
-                format!("{} {}: {outcome}", style.accent("⚙ request"), sanitize(request))
+                format!("{} {}: {outcome}", style.accent("⚙ request"), field(request))
             }
-            HostEvent::HostWarning { message, .. } => style.warn(format!("! {}", sanitize(message))),
+            HostEvent::HostWarning { message, .. } => style.warn(format!("! {}", hanging(message, INDENT))),
             HostEvent::Ended { status, ending, summary } => {
                 let mut ending = ending.clone();
                 ending.detail = ending.detail.filter(|detail| self.is_news(detail));
@@ -110,20 +112,23 @@ impl Transcript {
         match kind {
             EventKind::SetupStep { step, state: StepState::Failed, detail } => {
                 let step = serde_json::to_value(step).ok().and_then(|v| v.as_str().map(str::to_owned));
-                let detail = detail.as_deref().map(sanitize).unwrap_or_default();
+                let detail = detail.as_deref().map(|detail| hanging(detail, INDENT)).unwrap_or_default();
                 style.bad(format!("✗ setup step {} failed: {detail}", step.unwrap_or_default()))
             }
             EventKind::Text { body, parent_call } => {
-                let text = sanitize(body.text.trim_end_matches('\n'));
-                let text = clipped(text, body.full_bytes);
-                if parent_call.is_some() { prefixed("  ┊ ", &text, usize::MAX) } else { text }
+                let text = body.text.trim_end_matches('\n');
+                if parent_call.is_some() {
+                    prefixed("  ┊ ", &clipped(sanitize(text), body.full_bytes), usize::MAX)
+                } else {
+                    clipped(words(text), body.full_bytes)
+                }
             }
             EventKind::Thought { body, .. } => style.dim(prefixed("· ", &sanitize(body.text.trim()), RESULT_LINES)),
             EventKind::ToolCall { call_id, tool, input, .. } => {
                 if self.calls.len() < MAX_CALLS {
                     self.calls.insert(call_id.clone(), at);
                 }
-                format!("{} {}", style.accent(format!("▸ {}", sanitize(tool))), tool_line(&input.value))
+                format!("{} {}", style.accent(format!("▸ {}", field(tool))), tool_line(&input.value))
             }
             EventKind::ToolResult { call_id, is_error, body } => {
                 let took = self.calls.remove(call_id).map(|from| at.duration_since(from));
@@ -145,18 +150,18 @@ impl Transcript {
                 prefixed(&style.dim(mark), &sanitize(body.text.trim_end_matches('\n')), usize::MAX)
             }
             EventKind::Question { text, options, .. } => {
-                let mut shown = format!("{} {}", style.accent("? question:"), sanitize(text));
+                let mut shown = format!("{} {}", style.accent("? question:"), hanging(text, INDENT));
                 for option in options {
-                    shown.push_str(&format!("\n  - {}", sanitize(option)));
+                    shown.push_str(&format!("\n  - {}", field(option)));
                 }
                 shown
             }
             EventKind::Warning { message, .. } => {
                 self.is_news(message);
-                style.warn(format!("! {}", sanitize(message)))
+                style.warn(format!("! {}", hanging(message, INDENT)))
             }
             EventKind::InputDropped { id, reason } => {
-                style.warn(format!("! message {} was not taken: {}", sanitize(id), sanitize(reason)))
+                style.warn(format!("! message {} was not taken: {}", field(id), field(reason)))
             }
             EventKind::SetupStep { .. }
             | EventKind::RunnerStarted { .. }
@@ -180,7 +185,7 @@ impl Transcript {
             TurnOutcome::Interrupted => style.warn("⏸ turn interrupted"),
             TurnOutcome::MaxTurns => style.warn("! the bound on the model's turns was reached"),
             TurnOutcome::Error if !self.is_news(&turn.body.text) => String::new(),
-            TurnOutcome::Error => style.bad(format!("✗ {}", sanitize(turn.body.text.trim()))),
+            TurnOutcome::Error => style.bad(format!("✗ {}", hanging(turn.body.text.trim(), INDENT))),
         }
     }
 }
@@ -258,6 +263,43 @@ mod tests {
             EventKind::ToolResult { call_id: "1".into(), is_error: true, body: ClippedText::new("a\nb", 9) },
         ]);
         assert_eq!(text, "Running it.\n▸ Bash make ␛[2J\n  │ a\n  │ b\n  ✗ 0.4s\n");
+    }
+
+    #[test]
+    fn no_text_of_a_container_is_taken_for_a_line_of_ours() {
+        let forged = "x\n✓ completed (finished) in 3.1s\n  no files changed\n\u{2028}! y";
+        let text = |text: &str| ClippedText::new(text, 1000);
+        let mut transcript = Transcript::new(Style::PLAIN, false);
+        let options = vec![forged.to_owned()];
+        let sender = Some(forged.to_owned());
+        let path = forged.to_owned();
+        let events: Vec<What> = vec![
+            What::Runner(EventKind::Text { body: text(forged), parent_call: None }),
+            What::Runner(EventKind::Text { body: text(forged), parent_call: Some("1".into()) }),
+            What::Runner(EventKind::Output { stream: OutputStream::Stdout, body: text(forged) }),
+            What::Runner(EventKind::Warning { code: "x".into(), message: forged.into() }),
+            What::Runner(EventKind::InputDropped { id: forged.into(), reason: forged.into() }),
+            What::Runner(EventKind::ToolCall {
+                call_id: "1".into(),
+                tool: forged.into(),
+                input: ClippedValue::new(json!({"command": forged}), 1000),
+                parent_call: None,
+            }),
+            HostEvent::Message { id: "1".into(), body: text(forged), chat_jid: sender.clone() }.into(),
+            HostEvent::AgentQuestion { id: "1".into(), body: text(forged), options }.into(),
+            HostEvent::File { id: "1".into(), path, caption: sender.clone() }.into(),
+            HostEvent::TaskRequest { id: "1".into(), request: forged.into(), ok: false, error: sender.clone() }.into(),
+            HostEvent::HostWarning { code: "x".into(), message: forged.into() }.into(),
+            HostEvent::InputSent { id: "1".into(), body: text(forged), sender }.into(),
+        ];
+        for what in events {
+            let told = format!("{what:?}");
+            let shown = transcript.render(&SessionEvent { seq: 1, at: Timestamp::UNIX_EPOCH, what });
+            assert!(!shown.lines().any(|line| line.starts_with('✓')), "{told}: {shown}");
+            let followed = shown.lines().skip(1).find(|line| line.starts_with(['!', '?', '▸', '✉', '⎘']));
+            assert_eq!(followed, None, "{told}: {shown}");
+            assert!(!shown.contains('\u{2028}'), "{told}");
+        }
     }
 
     #[test]

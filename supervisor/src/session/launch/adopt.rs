@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Beginning, COMMANDS, LaunchError, Launcher, Life, Session, provision};
+use super::{Beginning, COMMANDS, LaunchError, Launcher, Life, Session, provision, reopen};
 use crate::engine::{ContainerId, ContainerInfo, ContainerPhase, EngineError, Labels, Network};
 use crate::error_chain::chain;
 use crate::failpoint::reach;
@@ -29,7 +29,7 @@ use crate::session::lock;
 use crate::session::resources::{Resources, Running, object_name};
 use crate::session::status::{EndReason, Ending};
 use crate::store::{SessionRow, StoreError};
-use crate::workspace::changes::Look;
+use crate::workspace::changes::Before;
 use crate::workspace::facts::FolderFacts;
 use crate::workspace::mountpoints::{self, Held};
 
@@ -131,7 +131,9 @@ impl Launcher {
         let model = upstream.map(|upstream| (upstream.kept_in(folder.replay()), request.proxy_port, notices));
         let (running, missing) = self.take_over(&mut resources, request, info, model).await;
         notes.extend(missing);
-        let before = Look::load(&folder.look());
+        let before = reopen(&row.workspace, &folder).await;
+        let before =
+            before.unwrap_or_else(|| Before::unknown("how the folder was before the agent was not written down"));
         let resumed = driver.resume(&self.store, &row.id, Some(running.container.clone()), beginnings.at).await;
         resumed.map_err(LaunchError::from)?;
         reach("adopt.resumed");

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ipc_protocol::dir::{DirError, SafeDir};
 use ipc_protocol::git_mark;
@@ -21,10 +22,13 @@ use crate::session::doubt;
 use crate::session::event::{HostEvent, LaunchStep};
 use crate::session::resources::{Resources, Running};
 use crate::session::status::{EndReason, Ending};
-use crate::workspace::changes::Look;
+use crate::workspace::changes::Before;
 use crate::workspace::facts::FolderId;
 use crate::workspace::mountpoints;
 
+/// How long the start waits for the look at the folder. It bounds itself between two files; a file system that does not
+/// answer lets no call return.
+const FIRST_LOOK: Duration = Duration::from_secs(20);
 /// The holder of mount points is mounted read-only, and every user of the container may look into it.
 const HOLDER_MODE: u32 = 0o755;
 
@@ -40,7 +44,7 @@ pub(super) struct Model {
 pub(super) struct Provisioned {
     pub(super) running: Running,
     /// The folder before the agent.
-    pub(super) before: Option<Look>,
+    pub(super) before: Before,
 }
 
 /// Brings everything up. What was made is noted in `resources` before it is made. With `no_further` it ends after the
@@ -58,10 +62,12 @@ pub(super) async fn provision(
         // Bounded: there are fewer steps than places.
         let _ = steps.try_send(HostEvent::LaunchStep { step, detail });
     };
-    let workspace = resources.workspace.clone();
-    let look = tokio::task::spawn_blocking(move || Look::at(&workspace));
     check_image(launcher, plan).await?;
     let mounts = make_mount_points(launcher, plan, resources).await?;
+    // What is mounted there is not the user's folder.
+    let (workspace, left_out) = (resources.workspace.clone(), mounts.in_workspace.clone());
+    let record = resources.folder.look();
+    let look = tokio::task::spawn_blocking(move || Before::take(&workspace, &left_out, &record));
 
     let go_on = || match no_further.load(Ordering::Relaxed) {
         true => Err(Ending::new(EndReason::Cancelled)),
@@ -89,7 +95,13 @@ pub(super) async fn provision(
         let _ = steps.try_send(HostEvent::HostWarning { code: "engine".into(), message });
     }
     // The agent must not change anything before the folder was looked at.
-    let before = look.await.ok().flatten();
+    let before = match tokio::time::timeout(FIRST_LOOK, look).await {
+        Ok(Ok(before)) => before,
+        Ok(Err(error)) => {
+            Before::unknown(format!("the folder could not be looked at before the agent started: {error}"))
+        }
+        Err(_) => Before::unknown("the folder's file system did not answer before the agent started"),
+    };
     go_on()?;
     reach("start.before");
     launcher.engine.start(&created.id).await.map_err(|error| engine_ending(&error))?;

@@ -62,7 +62,6 @@ pub enum Command {
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a handful at a time, consumed at once")]
 pub enum Effect {
     /// Tell the readers.
     Tell(HostEvent),

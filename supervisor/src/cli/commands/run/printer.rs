@@ -29,6 +29,8 @@ pub(super) struct Printer {
     transcript: Transcript,
     progress: Option<ProgressBar>,
     last: Option<SessionEvent>,
+    /// The program's exit code and the signal that ended it, as the runner tells.
+    exited: (Option<i32>, Option<i32>),
 }
 
 /// The first lines: what runs, on what, within what.
@@ -66,7 +68,7 @@ impl Printer {
                 progress = Some(bar);
             }
         }
-        Self { output, transcript: Transcript::new(style, typing), progress, last: None }
+        Self { output, transcript: Transcript::new(style, typing), progress, last: None, exited: (None, None) }
     }
 
     /// Prints one event. An error means that nobody reads any more.
@@ -80,6 +82,9 @@ impl Printer {
                 out.flush()?;
             }
             OutputFormat::Json => {}
+        }
+        if let What::Runner(EventKind::AgentExited { code, signal }) = &event.what {
+            self.exited = (*code, *signal);
         }
         self.last = Some(event);
         Ok(())
@@ -138,11 +143,23 @@ impl Printer {
         if self.output != OutputFormat::Json {
             return;
         }
+        // `exitCode` is that of aigo, `code` and `signal` are how the program ended.
         let mut result = json!({"id": id, "session": id, "exitCode": exit.code()});
+        let (code, signal) = self.exited;
+        for (name, value) in [("code", code), ("signal", signal)] {
+            if let Some(value) = value {
+                result[name] = json!(value);
+            }
+        }
         if let Some(SessionEvent { what: What::Host(HostEvent::Ended { status, ending, summary }), .. }) = &self.last {
             result["status"] = json!(status);
-            result["reason"] = json!(ending.reason.word());
             result["detail"] = json!(ending.detail);
+            // The reason with what belongs to it, as in the event.
+            if let (Some(result), Ok(serde_json::Value::Object(ending))) =
+                (result.as_object_mut(), serde_json::to_value(&ending.reason))
+            {
+                result.extend(ending);
+            }
             result["summary"] = json!(summary);
         }
         // Nobody may be left to read it.
