@@ -3,9 +3,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// Where a session is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+/// Where a session is in its life: `queued` (waits for room), `provisioning` (network, proxy, container and runner are being
+/// started), `running` (the agent takes input), `closing` (somebody or a deadline wants the session to end), and one of the
+/// four ends, `completed`, `failed`, `timeout` and `cancelled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Waits for room.
@@ -74,7 +77,7 @@ impl fmt::Display for Status {
 }
 
 /// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum EndReason {
     /// The agent did what it was asked and ended.
@@ -83,17 +86,17 @@ pub enum EndReason {
     Closed,
     /// The agent ended by itself with this code.
     AgentExit {
-        /// Its exit code.
+        /// The exit code of the agent, with the reason `agent_exit`.
         code: i32,
     },
     /// The agent was ended by a signal that we did not send.
     AgentSignal {
-        /// The signal's number.
+        /// The number of the signal that ended the agent, with the reason `agent_signal`.
         signal: i32,
     },
     /// A step before the first turn failed.
     SetupFailed {
-        /// Which.
+        /// The step that failed, with the reason `setup_failed`.
         step: String,
     },
     /// The kernel ended the agent for its memory.
@@ -172,13 +175,13 @@ impl fmt::Display for EndReason {
 }
 
 /// The end of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ending {
-    /// Why.
+    /// Why the session ended.
     #[serde(flatten)]
     pub reason: EndReason,
-    /// A sentence for people: what happened and what to do about it.
+    /// What happened and what to do about it, as a sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

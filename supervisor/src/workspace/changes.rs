@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// More entries than this are not compared: about a second of looking.
 const MAX_ENTRIES: usize = 100_000;
@@ -35,25 +36,25 @@ pub struct Look {
     files: BTreeMap<PathBuf, Stamp>,
 }
 
-/// What differs between two looks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The files of the workspace that differ from before the session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
-    /// Files that were not there before.
+    /// The files that were not there before.
     pub added: Names,
-    /// Files that differ.
+    /// The files that differ.
     pub modified: Names,
-    /// Files that are gone.
+    /// The files that are gone.
     pub removed: Names,
 }
 
-/// A count and the first names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Names of files: how many there are, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Names {
-    /// How many.
+    /// How many files there are.
     pub count: usize,
-    /// The first of them, relative to the folder.
+    /// The names of the first 50 files, relative to the workspace.
     pub names: Vec<String>,
 }
 

@@ -201,7 +201,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<axum::Json<Vec<Agent>
 
 /// Show an agent; one that nothing was said of has the limits of all others
 #[utoipa::path(get, path = "/agents/{name}", tag = "agents", params(("name" = String, Path, description = "The agent")),
-    responses((status = 200, body = Agent), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Agent), NotFound))]
 pub(super) async fn show(State(api): State<Api>, Path(name): Path<AgentName>) -> axum::Json<Agent> {
     axum::Json(describe(&api, &name))
 }
@@ -215,13 +215,13 @@ pub(super) async fn show(State(api): State<Api>, Path(name): Path<AgentName>) ->
     params(("name" = String, Path, description = "The agent")),
     responses(
         (status = 200, body = Agent),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        BadRequest,
+        NotFound,
+        Conflict,
+        TooLarge,
+        NotJson,
+        Unprocessable,
+        Unavailable,
     ))]
 pub(super) async fn set(
     State(api): State<Api>,
@@ -236,8 +236,8 @@ pub(super) async fn set(
 #[utoipa::path(delete, path = "/agents/{name}", tag = "agents", params(("name" = String, Path, description = "The agent")),
     responses(
         (status = 200, description = "What holds now", body = Agent),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        NotFound,
+        Unavailable,
     ))]
 pub(super) async fn reset(
     State(api): State<Api>,

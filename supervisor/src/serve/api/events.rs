@@ -172,9 +172,9 @@ async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem>
     ),
     responses(
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        BadRequest,
+        NotFound,
+        Unavailable,
     ))]
 pub(super) async fn events(
     State(api): State<Api>,
@@ -227,9 +227,9 @@ pub(super) struct LogsQuery {
     params(("id" = String, Path, description = "The session"), LogsQuery),
     responses(
         (status = 200, body = String, content_type = "text/plain; charset=utf-8"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        BadRequest,
+        NotFound,
+        Unavailable,
     ))]
 pub(super) async fn logs(
     State(api): State<Api>,

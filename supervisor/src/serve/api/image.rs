@@ -65,9 +65,9 @@ pub(super) struct ImageState {
 #[utoipa::path(get, path = "/image/status", tag = "image", params(StatusQuery),
     responses(
         (status = 200, body = ImageState),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        BadRequest,
+        Unprocessable,
+        Unavailable,
     ))]
 pub(super) async fn status(
     State(api): State<Api>,
@@ -146,11 +146,11 @@ impl From<Build> for BuildInfo {
 #[utoipa::path(post, path = "/image/build", tag = "image", request_body(content = Option<NewBuild>),
     responses(
         (status = 202, body = BuildInfo, headers(("location" = String, description = "Where it can be followed"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        BadRequest,
+        Conflict,
+        NotJson,
+        Unprocessable,
+        Unavailable,
     ))]
 pub(super) async fn build(
     State(api): State<Api>,
@@ -182,7 +182,7 @@ fn no_build(id: &str) -> Problem {
 
 /// Tell how a build stands
 #[utoipa::path(get, path = "/image/build/{id}", tag = "image", params(("id" = String, Path, description = "The build")),
-    responses((status = 200, body = BuildInfo), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = BuildInfo), NotFound))]
 pub(super) async fn build_state(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -196,8 +196,8 @@ pub(super) async fn build_state(
 #[utoipa::path(get, path = "/image/build/{id}/log", tag = "image", params(("id" = String, Path, description = "The build")),
     responses(
         (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        NotFound,
+        Unavailable,
     ))]
 pub(super) async fn build_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
     if api.builds.find(&id).is_none() {

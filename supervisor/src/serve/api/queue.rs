@@ -90,9 +90,9 @@ pub(super) async fn list(State(api): State<Api>) -> axum::Json<Queue> {
 #[utoipa::path(delete, path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The session")),
     responses(
         (status = 204, description = "It does not wait any more"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        NotFound,
+        Conflict,
+        Unavailable,
     ))]
 pub(super) async fn cancel(
     State(api): State<Api>,

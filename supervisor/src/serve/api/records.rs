@@ -19,7 +19,7 @@ const MAX_PAGE: usize = 1000;
 
 /// List past and present executions, newest first
 #[utoipa::path(get, path = "/run-history", tag = "records", params(ListQuery),
-    responses((status = 200, body = Page<Run>), (status = 400, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Page<Run>), BadRequest))]
 pub(super) async fn history(
     State(api): State<Api>,
     Query(query): Query<ListQuery>,
@@ -44,7 +44,7 @@ pub(super) struct AuditQuery {
 
 /// List who asked for what and what was decided, newest first
 #[utoipa::path(get, path = "/audit-log", tag = "records", params(AuditQuery),
-    responses((status = 200, body = Page<AuditEntry>), (status = 400, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Page<AuditEntry>), BadRequest))]
 pub(super) async fn audit_log(
     State(api): State<Api>,
     Query(query): Query<AuditQuery>,

@@ -68,7 +68,7 @@ impl ListQuery {
 
 /// List sessions, newest first
 #[utoipa::path(get, path = "/sessions", tag = "sessions", params(ListQuery),
-    responses((status = 200, body = Page<Session>), (status = 400, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Page<Session>), BadRequest))]
 pub(super) async fn list(
     State(api): State<Api>,
     Query(query): Query<ListQuery>,
@@ -86,13 +86,13 @@ pub(super) async fn list(
             headers(("location" = String, description = "Where it can be watched"))),
         (status = 202, description = "There is no room yet: it waits in the queue", body = Session,
             headers(("location" = String, description = "Where it can be watched"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        BadRequest,
+        Forbidden,
+        TooLarge,
+        NotJson,
+        Unprocessable,
+        NoRoom,
+        Unavailable,
     ))]
 pub(super) async fn create(
     State(api): State<Api>,
@@ -153,7 +153,7 @@ pub(super) async fn find(api: &Api, id: &SessionId) -> Result<SessionRow, Proble
 
 /// Show a session
 #[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "The session")),
-    responses((status = 200, body = Session), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Session), NotFound))]
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<SessionId>) -> Result<axum::Json<Session>, Problem> {
     let session = Session::from(find(&api, &id).await?);
     Ok(axum::Json(session.with_usage(&*api.manager.usage().await)))
@@ -164,12 +164,12 @@ pub(super) async fn show(State(api): State<Api>, Path(id): Path<SessionId>) -> R
     params(("id" = String, Path, description = "The session")),
     responses(
         (status = 202, body = Sent),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
+        BadRequest,
+        NotFound,
+        Conflict,
+        TooLarge,
+        NotJson,
+        Unprocessable,
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "The session's owner is too busy; `detail` says whether it carries it out later"),
     ))]
@@ -191,8 +191,8 @@ pub(super) async fn message(
 #[utoipa::path(post, path = "/sessions/{id}/interrupt", tag = "sessions", params(("id" = String, Path, description = "The session")),
     responses(
         (status = 202, description = "The agent is told"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
+        NotFound,
+        Conflict,
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "The session's owner is too busy; `detail` says whether it carries it out later"),
     ))]
@@ -210,11 +210,11 @@ pub(super) async fn interrupt(
     request_body(content = Option<Close>),
     responses(
         (status = 202, description = "It is ending"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
+        BadRequest,
+        NotFound,
+        Conflict,
+        NotJson,
+        Unprocessable,
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "The session's owner is too busy; `detail` says whether it carries it out later"),
     ))]
@@ -238,8 +238,8 @@ pub(super) async fn close(
 #[utoipa::path(post, path = "/sessions/{id}/cancel", tag = "sessions", params(("id" = String, Path, description = "The session")),
     responses(
         (status = 202, description = "It is being killed"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
+        NotFound,
+        Conflict,
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "The session's owner is too busy; `detail` says whether it carries it out later"),
     ))]

@@ -71,7 +71,7 @@ pub(super) async fn runtime(State(api): State<Api>) -> axum::Json<Runtime> {
 #[utoipa::path(get, path = "/doctor", tag = "system",
     responses(
         (status = 200, body = Vec<Check>),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        Unavailable,
     ))]
 pub(super) async fn doctor(State(api): State<Api>) -> Result<axum::Json<Vec<Check>>, Problem> {
     let _turn = api.doctors.try_acquire().map_err(|_| Problem::busy("the checks run already; try again"))?;
@@ -97,7 +97,7 @@ pub(super) async fn healthz() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "system",
     responses(
         (status = 200, body = String, content_type = "text/plain; charset=utf-8"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        Unavailable,
     ))]
 pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Problem> {
     api.manager.store.audit_log(None, 1).await?;
