@@ -87,10 +87,7 @@ pub async fn gather(manager: &Manager, started: Instant) -> Result<Metrics, Stor
     let count = |status: Status| totals.by_status.iter().find(|(found, _)| *found == status).map_or(0, |(_, n)| *n);
     let Reading { measured, unmeasured } = (*reading).clone();
     Ok(Metrics {
-        sessions: Status::ALL
-            .into_iter()
-            .map(|status| StatusCount { status, count: count(status) })
-            .collect(),
+        sessions: Status::ALL.into_iter().map(|status| StatusCount { status, count: count(status) }).collect(),
         running: [Status::Provisioning, Status::Running, Status::Closing].into_iter().map(count).sum(),
         queued: count(Status::Queued),
         usage: Total::of(&measured),

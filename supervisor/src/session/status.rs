@@ -79,45 +79,46 @@ impl fmt::Display for Status {
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
+#[schema(as = EndReasonDetails)]
 pub enum EndReason {
     /// The agent did what it was asked and ended.
     Finished,
-    /// Somebody closed it.
+    /// Somebody closed the session.
     Closed,
-    /// The agent ended by itself with this code.
+    /// The agent ended by itself with another exit code than 0.
     AgentExit {
         /// The exit code of the agent, with the reason `agent_exit`.
         code: i32,
     },
-    /// The agent was ended by a signal that we did not send.
+    /// A signal ended the agent, and aigo did not send the signal.
     AgentSignal {
         /// The number of the signal that ended the agent, with the reason `agent_signal`.
         signal: i32,
     },
-    /// A step before the first turn failed.
+    /// The session could not be started; `step` says which step failed.
     SetupFailed {
         /// The step that failed, with the reason `setup_failed`.
         step: String,
     },
-    /// The kernel ended the agent for its memory.
+    /// The kernel ended the agent because it needed more memory than it may use.
     OutOfMemory,
-    /// The agent ran into its bound on processes.
+    /// The agent needed more processes than it may have.
     PidsExhausted,
-    /// No room for the session's files.
+    /// The disk has no room for the session's files.
     DiskFull,
-    /// The timeout.
+    /// The session lasted longer than its timeout.
     WallTimeout,
-    /// The idle timeout.
+    /// The session was silent for longer than its idle timeout.
     IdleTimeout,
-    /// Somebody cancelled it.
+    /// Somebody cancelled the session.
     Cancelled,
-    /// The image is not there.
+    /// The engine does not have the image.
     ImageMissing,
-    /// The engine refused.
+    /// The engine refused a request of aigo.
     EngineError,
-    /// The engine went away.
+    /// The engine went away and did not come back.
     EngineLost,
-    /// The runner or its container went away without a word.
+    /// The runner or its container went away without saying why.
     RunnerLost,
 }
 

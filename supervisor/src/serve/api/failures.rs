@@ -53,10 +53,11 @@ fn response(description: &str) -> Response {
 /// Adds what every request may be refused with before it reaches its handler (see [`super::guard`] and [`super::extract`]).
 /// What a handler documents itself stays as it is.
 pub(super) fn add_common(operation: &mut Operation) {
-    let mut common = [BadRequest::responses(), Unauthorized::responses(), Forbidden::responses(), HeadTooLarge::responses()];
+    let mut common =
+        [BadRequest::responses(), Unauthorized::responses(), Forbidden::responses(), HeadTooLarge::responses()];
     if let Some(RefOr::T(unauthorized)) = common[1].values_mut().next() {
         let challenge = HeaderBuilder::new().description(Some("The scheme that is asked for: `Bearer`.")).build();
-        unauthorized.headers.insert("WWW-Authenticate".to_owned(), challenge);
+        unauthorized.headers.insert("WWW-Authenticate".to_owned(), challenge.into());
     }
     let mut all: Vec<_> = common.into();
     if operation.request_body.is_some() {
