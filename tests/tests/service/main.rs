@@ -15,5 +15,6 @@ mod killed;
 mod limits;
 mod openapi;
 mod podman;
+mod requests;
 mod soak;
 mod support;

@@ -41,7 +41,23 @@ pub(super) fn tidy(document: &mut Value) {
     let mut used = BTreeSet::new();
     collect(&document["paths"], &whole, &mut used);
     whole.retain(|name, _| used.contains(name));
+    close_requests(&document["paths"], &mut whole);
     document["components"]["schemas"] = whole.into();
+}
+
+/// Says of what is sent to the service that it may have no other fields: all these types refuse them.
+fn close_requests(paths: &Value, schemas: &mut Schemas) {
+    let mut sent = BTreeSet::new();
+    let operations =
+        paths.as_object().into_iter().flat_map(Schemas::values).filter_map(Value::as_object).flat_map(Schemas::values);
+    for operation in operations {
+        collect(&operation["requestBody"], schemas, &mut sent);
+    }
+    for schema in schemas.iter_mut().filter(|(name, _)| sent.contains(*name)).map(|(_, schema)| schema) {
+        if schema.get("properties").is_some() {
+            schema["additionalProperties"] = false.into();
+        }
+    }
 }
 
 fn parts(value: &mut Value) -> Vec<&mut Value> {

@@ -6,6 +6,7 @@ use ipc_protocol::clip::ClippedText;
 use serde_json::{Value, json};
 
 use crate::admission::Wait;
+use crate::request::wire::NewSession;
 use crate::serve::api::openapi;
 use crate::session::SessionId;
 use crate::session::event::{HostEvent, LaunchStep, SessionEvent, Summary, Throttled};
@@ -241,4 +242,49 @@ fn the_words_of_statuses_and_reasons_are_those_of_the_code() {
     assert_eq!(ended["properties"]["reason"]["$ref"], "#/components/schemas/EndReason", "{ended:#}");
     let required: Vec<&str> = ended["required"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(required.contains(&"reason") && !required.contains(&"code"), "{required:?}");
+}
+
+/// A value with all that a schema has, each one another than its default, and of each enum the variant of that number, or the
+/// last one.
+fn sample(document: &Value, schema: &Value, variant: usize) -> Value {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return sample(document, document.pointer(&reference[1..]).unwrap(), variant);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let choices: Vec<&Value> = choices.iter().filter(|choice| choice["type"] != "null").collect();
+        return sample(document, choices[variant.min(choices.len() - 1)], variant);
+    }
+    if let Some(fields) = schema["properties"].as_object() {
+        return fields.iter().map(|(name, field)| (name.clone(), sample(document, field, variant))).collect();
+    }
+    if let Some(word) = schema.get("const").or_else(|| schema["enum"].as_array().and_then(|words| words.last())) {
+        return word.clone();
+    }
+    let is =
+        |kind: &str| schema["type"] == kind || schema["type"].as_array().is_some_and(|all| all.contains(&json!(kind)));
+    let least = schema["minimum"].as_f64().unwrap_or_default();
+    match () {
+        () if is("array") => json!([sample(document, &schema["items"], variant)]),
+        () if is("object") => json!({"NAME": "value"}),
+        () if is("boolean") => json!(schema["default"] != true),
+        () if is("integer") => json!(least as u64 + 7),
+        () if is("number") => json!(least + 0.5),
+        () => json!(if schema["pattern"] == "^/" { "/x" } else { "x" }),
+    }
+}
+
+#[test]
+fn a_session_with_every_documented_field_is_read_and_comes_back_as_it_was() {
+    let document = document();
+    let defaults = crate::config::Config::default().session;
+    for variant in 0..3 {
+        let all = sample(&document, &document["components"]["schemas"]["NewSession"], variant);
+        let new: NewSession = serde_json::from_value(all.clone()).unwrap_or_else(|error| panic!("{error}: {all:#}"));
+        let request = new.into_request(&defaults, 1).unwrap();
+        let mut back = serde_json::to_value(NewSession::from(request)).unwrap();
+        // Thousandths of a CPU are what is kept.
+        assert!((back["limits"]["cpus"].as_f64().unwrap() - all["limits"]["cpus"].as_f64().unwrap()).abs() < 1e-9);
+        back["limits"]["cpus"] = all["limits"]["cpus"].clone();
+        assert_eq!(back, all);
+    }
 }
