@@ -82,6 +82,3 @@ impl ToSchema for EndReasonWord {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
