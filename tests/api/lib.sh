@@ -54,6 +54,7 @@ npm_tools() {
 server=
 # Starts `aigo serve` with a data folder of its own in `work`, and sets `address`. Variables for it may be given as words.
 start_service() { # NAME=VALUE…
+    : >"$work/log"
     env "$@" AIGO_DATA_DIR="$work/data" "$aigo" serve --listen 127.0.0.1:0 2>"$work/log" &
     server=$!
     address=

@@ -149,38 +149,38 @@ pub enum OutputKind {
 
 /// Limits of the container; the kernel enforces them. What is left out is as the configuration says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = SessionLimits)]
 pub struct NewLimits {
     /// The number of CPUs, from 0.01 to 1024. Default: 2.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0.01, maximum = 1024)]
     pub cpus: Option<f64>,
     /// The memory in bytes, without swap. Default: 4294967296 (4 GiB).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 6291456)]
     pub memory_bytes: Option<u64>,
     /// The number of processes and threads. Default: 1024.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 16)]
     pub pids: Option<u32>,
 }
 
 /// How long each step of ending the session waits, in milliseconds. What is left out is as the configuration says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = Graces)]
 pub struct NewGraces {
     /// After a timeout: the time for the agent to save its work, at most a day. Default: 30000.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 86400000)]
     pub save_ms: Option<u64>,
     /// After a timeout: the time from the request to close to SIGTERM, at most a day. Default: 10000.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 86400000)]
     pub close_ms: Option<u64>,
     /// The time from SIGTERM to SIGKILL, at most a day. Default: 10000.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 86400000)]
     pub term_ms: Option<u64>,
 }
