@@ -82,6 +82,7 @@ fn every_schema_has_a_shape_and_every_field_a_name_in_camel_case_and_a_text() {
                 "{place}: {reference} leads nowhere"
             );
         }
+        assert_ne!(schema.get("default"), Some(&Value::Null), "{place}: null is no default");
         assert!(schema.get("allOf").is_none(), "{place} is not flat: {schema:#}");
         let is_object =
             schema["type"] == "object" || schema["type"].as_array().is_some_and(|all| all.contains(&json!("object")));
