@@ -186,13 +186,13 @@ pub struct NewGraces {
 }
 
 /// What answers for the model, by `source`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "source", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
 #[schema(as = Model)]
 pub enum NewModel {
     /// The model's API, with the credential of the service.
-    #[default]
-    Live,
+    // With braces: of a variant without fields serde would not look for unknown ones.
+    Live {},
     /// The model's API, and the traffic is kept in a file without credentials.
     Record {
         /// The file to write the traffic to, as an absolute path of the service's host.
@@ -218,6 +218,12 @@ pub struct BadField {
 
 fn yes() -> bool {
     true
+}
+
+impl Default for NewModel {
+    fn default() -> Self {
+        Self::Live {}
+    }
 }
 
 impl Default for Program {
@@ -253,7 +259,7 @@ impl NewSession {
         check([save_ms, close_ms, term_ms].iter().all(in_a_day), "/graces", "at most a day each");
         check(self.proxy_port != Some(0), "/proxyPort", "from 1 to 65535");
         let (file, pointer) = match &self.model {
-            NewModel::Live => (None, ""),
+            NewModel::Live {} => (None, ""),
             NewModel::Record { file } | NewModel::Replay { file } => (Some(file), "/model/file"),
         };
         check(
@@ -294,7 +300,7 @@ impl NewSession {
             run_as: if self.root { RunAs::Root } else { RunAs::Owner },
             proxy_port: self.proxy_port.unwrap_or(proxy_port),
             model: match self.model {
-                NewModel::Live => ModelSource::Live,
+                NewModel::Live {} => ModelSource::Live,
                 NewModel::Record { file } => ModelSource::Record(file),
                 NewModel::Replay { file } => ModelSource::Replay(file),
             },
@@ -332,7 +338,7 @@ impl From<SessionRequest> for NewSession {
             root: request.run_as == RunAs::Root,
             proxy_port: Some(request.proxy_port),
             model: match request.model {
-                ModelSource::Live => NewModel::Live,
+                ModelSource::Live => NewModel::Live {},
                 ModelSource::Record(file) => NewModel::Record { file },
                 ModelSource::Replay(file) => NewModel::Replay { file },
             },
@@ -430,6 +436,7 @@ mod tests {
             r#"{"workspace":"/w","agent":"A/b"}"#,
             r#"{"workspace":"/w","limits":{"cpu":1}}"#,
             r#"{"workspace":"/w","program":{"type":"claude","argv":[]}}"#,
+            r#"{"workspace":"/w","model":{"source":"live","file":"/f"}}"#,
         ] {
             assert!(serde_json::from_str::<NewSession>(unknown).is_err(), "{unknown}");
         }
