@@ -72,6 +72,13 @@ fn every_operation_is_named_once_and_says_all_of_its_responses() {
     assert_eq!(document["security"], json!([{"bearer": []}, {}]));
 }
 
+/// What a field's schema says of it, or what the schema says that it refers to.
+fn text_of<'a>(document: &'a Value, field: &'a Value) -> &'a str {
+    let one = || field["oneOf"].as_array().into_iter().flatten().find_map(|one| one["description"].as_str());
+    let named = || document.pointer(field["$ref"].as_str()?.trim_start_matches('#'))?["description"].as_str();
+    field["description"].as_str().or_else(one).or_else(named).unwrap_or_default()
+}
+
 #[test]
 fn every_schema_has_a_shape_and_every_field_a_name_in_camel_case_and_a_text() {
     let document = document();
@@ -93,8 +100,7 @@ fn every_schema_has_a_shape_and_every_field_a_name_in_camel_case_and_a_text() {
             let is_camel =
                 letters.next().is_some_and(|c| c.is_ascii_lowercase()) && letters.all(|c| c.is_ascii_alphanumeric());
             assert!(is_camel, "{place}: `{name}` is not in camel case");
-            let inner = || field["oneOf"].as_array().into_iter().flatten().find_map(|one| one["description"].as_str());
-            let text = field["description"].as_str().or_else(inner).unwrap_or_default();
+            let text = text_of(&document, field);
             assert!(
                 text.trim_end().ends_with(['.', '`']),
                 "{place}: `{name}` is not described by a sentence: `{text}`"
