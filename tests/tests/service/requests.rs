@@ -105,8 +105,7 @@ fn every_documented_field_is_taken() {
     let service = Service::start(&home);
     let document = service.get("//api/v1/openapi.json").json();
     let script = home.write("script", Script::new().say("done").text());
-    // Not given here: what runs would need a model, or another image.
-    let mut session = vec![
+    let session = [
         ("/agent", json!("research")),
         ("/workspace", json!(home.workspace())),
         ("/workspaceReadOnly", json!(true)),
@@ -149,13 +148,12 @@ fn every_documented_field_is_taken() {
         }
         let reply = send(&service, "post", sessions, &body);
         assert!([201, 202].contains(&reply.status), "{body:#} is refused: {reply:?}");
-        if let Some(before) = Some(std::mem::replace(&mut runs, text(&reply.json()["id"]))).filter(|id| !id.is_empty())
-        {
+        let before = std::mem::replace(&mut runs, text(&reply.json()["id"]));
+        if !before.is_empty() {
             service.ask(&Request::new("POST", &format!("{sessions}/{before}/cancel")));
             service.wait_for_end(&home, &before);
         }
     }
-    session.clear();
 
     let messages = format!("{sessions}/{runs}/messages");
     let path = "/api/v1/container/sessions/{id}/messages";
