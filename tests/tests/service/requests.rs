@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tests::http::Reply;
 use tests::service::text;
-use tests::{Home, Request, Script, Service, engine};
+use tests::{Home, Request, Script, Service, engine, host};
 
 /// A field that no version has.
 const UNHEARD_OF: &str = "unheardOf";
@@ -133,19 +133,20 @@ fn every_documented_field_is_taken() {
         ("/env", json!({"NAME": "value"})),
         ("/root", json!(false)),
         ("/proxyPort", json!(3002)),
-        ("/model/file", json!(script)),
+        ("/model/file", json!(home.root().join("recording"))),
     ];
     let sessions = "/api/v1/container/sessions";
     let mut runs = String::new();
     let all = bodies(&service, &document, ("post", sessions, sessions), &session);
     assert!(all.len() >= 2, "{all:#?}");
     for mut body in all {
-        // A recording is written, so that its file must not be there yet; and the model's API needs a key.
-        match body["model"]["source"].as_str() {
-            Some("record") => body["model"]["file"] = json!(home.root().join("recording")),
-            Some("live") => body["model"] = json!({"source": "replay", "file": script}),
-            Some(_) | None => {}
+        if body["model"]["source"] != "replay" {
+            // The model's API needs a credential, which the service looks for in a request that it has taken.
+            let refused = send(&service, "post", sessions, &body);
+            assert_eq!(refused.status, 503, "{body:#}: {refused:?}");
+            assert!(text(&refused.json()["detail"]).contains("credential"), "{refused:?}");
         }
+        body["model"] = json!({"source": "replay", "file": script});
         let reply = send(&service, "post", sessions, &body);
         assert!([201, 202].contains(&reply.status), "{body:#} is refused: {reply:?}");
         let before = std::mem::replace(&mut runs, text(&reply.json()["id"]));
@@ -154,6 +155,10 @@ fn every_documented_field_is_taken() {
             service.wait_for_end(&home, &before);
         }
     }
+
+    host::wait_until("the last of them to run", || {
+        (service.get(&format!("/sessions/{runs}")).json()["status"] == "running").then_some(())
+    });
 
     let messages = format!("{sessions}/{runs}/messages");
     let path = "/api/v1/container/sessions/{id}/messages";
