@@ -140,14 +140,16 @@ fn every_documented_field_is_taken() {
     let all = bodies(&service, &document, ("post", sessions, sessions), &session);
     assert!(all.len() >= 2, "{all:#?}");
     for mut body in all {
-        if body["model"]["source"] != "replay" {
-            // The model's API needs a credential, which the service looks for in a request that it has taken.
-            let refused = send(&service, "post", sessions, &body);
-            assert_eq!(refused.status, 503, "{body:#}: {refused:?}");
-            assert!(text(&refused.json()["detail"]).contains("credential"), "{refused:?}");
+        if body["model"]["source"] == "replay" {
+            body["model"]["file"] = json!(script);
         }
-        body["model"] = json!({"source": "replay", "file": script});
-        let reply = send(&service, "post", sessions, &body);
+        let mut reply = send(&service, "post", sessions, &body);
+        if reply.status == 503 {
+            // The model's API needs a credential, which the service looks for in a request that it has taken.
+            assert!(text(&reply.json()["detail"]).contains("credential"), "{body:#}: {reply:?}");
+            body["model"] = json!({"source": "replay", "file": script});
+            reply = send(&service, "post", sessions, &body);
+        }
         assert!([201, 202].contains(&reply.status), "{body:#} is refused: {reply:?}");
         let before = std::mem::replace(&mut runs, text(&reply.json()["id"]));
         if !before.is_empty() {
