@@ -82,7 +82,7 @@ pub enum EventKind {
     /// The runner has started. This is the first event of each of its starts.
     #[cfg_attr(feature = "openapi", schema(rename_all = "camelCase"))]
     RunnerStarted {
-        /// The generation of the file protocol between runner and supervisor.
+        /// The generation of the file protocol between the runner and aigo.
         version: u32,
         /// The version of the runner, such as `0.1.0`.
         runner_version: String,

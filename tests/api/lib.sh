@@ -35,6 +35,10 @@ install_npm() { # folder
 
 # Sets `venv`, the folder of the Python tools, and `node`.
 python_tools() {
+    if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        echo "error: $(python3 --version) is too old for the tests of the API; install Python 3.11 or newer" >&2
+        exit 1
+    fi
     venv=$tools/api-python-$(sha256sum tests/api/requirements.txt | cut -c 1-16)
     once "$venv" install_python
     local wheel
