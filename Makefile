@@ -33,6 +33,7 @@ test: prerequisites image ## Set everything up, and run every check and test
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@tests/run.sh
 	@AIGO_BIN=$(TARGET_DIR)/debug/aigo tests/api.sh
+	@AIGO_BIN=$(TARGET_DIR)/debug/aigo AIGO_TEST_IMAGE=$(IMAGE) tests/clients.sh
 	@tests/licenses.sh
 
 .PHONY: test-vm

@@ -8,6 +8,8 @@ have cc || missing+=(gcc libc6-dev)
 have git || missing+=(git)
 have curl || missing+=(curl)
 have python3 || missing+=(python3)
+# Debian keeps what makes virtual environments in a package of its own.
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 # The unit that `aigo service install` writes is checked by systemd itself; installing it makes it nobody's init.
 have systemd-analyze || [ "$(uname)" != Linux ] || [ "${AIGO_TEST_SYSTEMD:-}" = none ] || missing+=(systemd)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)

@@ -7,11 +7,12 @@ use crate::limits::MAX_VALUE_DEPTH;
 
 /// A text that may have been cut; flattened into events as `text` and `fullBytes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ClippedText {
-    /// The text, at most the limit it was cut at.
+    /// The text, or the beginning of the text if the text is longer than 256 KiB.
     pub text: String,
-    /// The full length in bytes; present only if something was cut.
+    /// The full length in bytes; present only if `text` was cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_bytes: Option<u64>,
 }
@@ -32,11 +33,13 @@ impl ClippedText {
 /// A JSON value that may have been replaced by the text of its encoding: cut if it is long, whole if it is only nested too
 /// deeply to be read back with what is wrapped around it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ClippedValue {
-    /// The value, or, if replaced, a string with the beginning of its JSON encoding.
+    /// The value as JSON. A value that is too long or nested too deeply is replaced by a string with the beginning of its
+    /// JSON encoding.
     pub value: Value,
-    /// The length in bytes of the full encoding; present only if the value was replaced.
+    /// The length in bytes of the full JSON encoding; present only if `value` was replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_bytes: Option<u64>,
 }

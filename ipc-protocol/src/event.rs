@@ -74,24 +74,26 @@ impl Event {
     }
 }
 
-/// What happened in the container.
+/// What happened in the container, by `kind`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum EventKind {
-    /// The runner's first words, at each of its starts.
+    /// The runner has started. This is the first event of each of its starts.
+    #[cfg_attr(feature = "openapi", schema(rename_all = "camelCase"))]
     RunnerStarted {
-        /// Generation of the protocol.
+        /// The generation of the file protocol between the runner and aigo.
         version: u32,
-        /// The runner's own version.
+        /// The version of the runner, such as `0.1.0`.
         runner_version: String,
     },
-    /// A boot phase.
+    /// A phase of the runner's start has ended.
     SetupStep {
-        /// Which.
+        /// The phase.
         step: SetupStep,
-        /// How far.
+        /// How the phase ended.
         state: StepState,
-        /// What to know about it; the error if it failed.
+        /// What is worth knowing about the phase; the error if the phase failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
@@ -104,138 +106,142 @@ pub enum EventKind {
         /// The mounted folder's path in its file system (proc_pid_mountinfo(5)).
         root: String,
     },
-    /// The agent's process runs.
+    /// The agent's process has started.
     AgentStarted {
-        /// `claude` or `command`.
+        /// How the agent's output is read: `claude` or `command`.
         adapter: String,
-        /// Its process id in the container.
+        /// The process id of the agent inside the container.
         pid: u32,
     },
-    /// Input is taken from now on.
+    /// The session takes input from now on.
     Ready {},
-    /// The agent begins to work.
+    /// The agent has begun a turn.
     TurnStarted {
-        /// Counts from 1.
+        /// The number of the turn; the first turn has 1.
         turn: u64,
-        /// The model, where known.
+        /// The model that the agent uses, where the agent says so.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
-        /// The agent's own id for the conversation.
+        /// The agent's own id of the conversation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         conversation: Option<String>,
     },
-    /// The adapter has taken an input; its file is about to be removed.
+    /// The agent has taken a message.
     InputAccepted {
-        /// The input's id.
+        /// The id of the message.
         id: String,
     },
-    /// An input could not be taken.
+    /// The agent could not take a message.
     InputDropped {
-        /// The input's id.
+        /// The id of the message.
         id: String,
-        /// Why.
+        /// Why the message was dropped, as a sentence.
         reason: String,
     },
-    /// The agent speaks.
+    /// The agent says something.
+    #[cfg_attr(feature = "openapi", schema(rename_all = "camelCase"))]
     Text {
-        /// What it says.
+        /// What the agent says.
         #[serde(flatten)]
         body: ClippedText,
-        /// The tool call that this belongs to, if a sub-agent speaks.
+        /// The call of the sub-agent that speaks; absent if the agent itself speaks.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent_call: Option<String>,
     },
-    /// The agent thinks aloud.
+    /// The agent reports what it thinks.
+    #[cfg_attr(feature = "openapi", schema(rename_all = "camelCase"))]
     Thought {
-        /// What it thinks.
+        /// What the agent thinks.
         #[serde(flatten)]
         body: ClippedText,
-        /// The tool call that this belongs to, if a sub-agent thinks.
+        /// The call of the sub-agent that thinks; absent if the agent itself thinks.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent_call: Option<String>,
     },
-    /// The agent uses a tool.
+    /// The agent calls a tool.
+    #[cfg_attr(feature = "openapi", schema(rename_all = "camelCase"))]
     ToolCall {
-        /// Names the call.
+        /// The id of the call; `tool_result` has the same.
         call_id: String,
-        /// The tool.
+        /// The name of the tool, such as `Bash`.
         tool: String,
-        /// Its arguments.
+        /// The arguments of the call.
         input: ClippedValue,
-        /// The tool call that this belongs to, if a sub-agent calls.
+        /// The call of the sub-agent that uses the tool; absent if the agent itself uses the tool.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent_call: Option<String>,
     },
-    /// A tool has answered.
+    /// A tool has returned its result.
+    #[cfg_attr(feature = "openapi", schema(rename_all = "camelCase"))]
     ToolResult {
-        /// The call.
+        /// The id of the call, as in `tool_call`.
         call_id: String,
-        /// The tool says that it failed.
+        /// Whether the tool reports a failure.
         is_error: bool,
-        /// What it answered, as text.
+        /// The result as text.
         #[serde(flatten)]
         body: ClippedText,
     },
-    /// Tokens that a model used since its last `usage`; their sum is what the session used.
+    /// The tokens that a model has used since its previous `usage` event. The sum of these events is what the session used.
     Usage {
-        /// The model.
+        /// The name of the model.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
-        /// The figures.
+        /// The counts.
         #[serde(flatten)]
         tokens: Tokens,
     },
-    /// The agent has ended a turn; one for each result that it reports.
+    /// The agent has ended a turn. There is one event for each result that the agent reports.
     TurnFinished(TurnFinished),
-    /// Bytes that the agent printed outside its protocol.
+    /// The agent has printed something outside its protocol.
     Output {
-        /// Where.
+        /// The stream that was written to.
         stream: OutputStream,
-        /// What.
+        /// What was printed.
         #[serde(flatten)]
         body: ClippedText,
     },
-    /// The agent asks its people.
+    /// The agent asks a question.
     Question {
-        /// Names the question.
+        /// The id of the question.
         id: String,
-        /// What it asks.
+        /// The question.
         text: String,
-        /// Answers to choose from.
+        /// The answers to choose from; absent if any text is an answer.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         options: Vec<String>,
     },
-    /// Something that people should know; the session goes on.
+    /// The runner warns of something; the session goes on.
     Warning {
-        /// A word for programs.
+        /// The kind of warning, as a word for programs.
         code: String,
-        /// A sentence for people.
+        /// The warning, as a sentence for people.
         message: String,
     },
-    /// The runner begins to end.
+    /// The runner has begun to end the session.
     Closing {
-        /// Why.
+        /// Why the runner ends the session.
         reason: ClosingReason,
     },
-    /// The agent's process is gone.
+    /// The agent's process has ended.
     AgentExited {
-        /// Its exit code, if it exited.
+        /// The exit code of the agent; absent if a signal ended the agent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<i32>,
-        /// The signal that ended it, if one did.
+        /// The number of the signal that ended the agent; absent if the agent exited.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
     },
-    /// The runner's last words.
+    /// The runner ends. This is the last event of a start of the runner.
     RunnerExiting {
-        /// Its exit code, see [`crate::exit::RunnerExit`].
+        /// The exit code of the runner.
         code: u8,
     },
-    /// What nobody here knows, kept verbatim.
+    /// An event of a kind that this version does not know, kept verbatim.
     Raw {
-        /// Who said it: `claude`, `command` or `journal:<kind>`.
+        /// Where the event came from: `claude`, `command` or `journal:KIND`.
         source: String,
-        /// What was said.
+        /// The event as it came.
         #[serde(flatten)]
         body: ClippedValue,
     },
@@ -243,37 +249,40 @@ pub enum EventKind {
 
 /// The end of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TurnFinished {
-    /// The turn.
+    /// The number of the turn.
     pub turn: u64,
-    /// How it ended.
+    /// How the turn ended.
     pub outcome: TurnOutcome,
-    /// The agent's closing words, or the error's.
+    /// The agent's closing words, or the text of the error.
     #[serde(flatten)]
     pub body: ClippedText,
-    /// The inputs that it answers; several if they were merged, none for a turn that nobody asked for.
+    /// The ids of the messages that the turn answers: several if the agent took them together, none for an unsolicited turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
-    /// Nobody asked for this turn (a background task of the agent's ended).
+    /// Whether nobody asked for the turn, for example because a background task of the agent ended. Default: false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsolicited: bool,
-    /// Tokens of this turn.
+    /// The tokens of this turn.
     #[serde(default)]
     pub tokens: Tokens,
-    /// Cost of the conversation so far in US dollars, as the agent reckons.
+    /// The cost of the conversation so far in US dollars, as the agent computes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_cost_usd: Option<f64>,
-    /// HTTP status of the model service, if that failed the turn.
+    /// The HTTP status of the model service, if that status failed the turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_status: Option<u16>,
-    /// Milliseconds that it took.
+    /// How long the turn took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
 }
 
-/// How a turn ended.
+/// How a turn ended: `success`, `error` (the model service or the agent says so), `interrupted`, or `max_turns` (the bound on
+/// the model's turns was reached).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TurnOutcome {
     /// Done.
@@ -287,22 +296,24 @@ pub enum TurnOutcome {
     MaxTurns,
 }
 
-/// Tokens, as the model service counts them.
+/// Counts of tokens, as the model service reports them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tokens {
-    /// Read, not from the cache.
+    /// Tokens that the model read, without those from its cache.
     pub input: u64,
-    /// Written.
+    /// Tokens that the model wrote.
     pub output: u64,
-    /// Read from the cache.
+    /// Tokens that the model read from its cache.
     pub cache_read: u64,
-    /// Put into the cache.
+    /// Tokens that the model put into its cache.
     pub cache_write: u64,
 }
 
-/// A boot phase of the runner, in order.
+/// A phase of the runner's start. The order is `config`, `ipc`, `identity`, `home`, `workspace`, `preflight`, `agent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SetupStep {
     /// 1: read the configuration.
@@ -321,8 +332,9 @@ pub enum SetupStep {
     Agent,
 }
 
-/// How far a boot phase is.
+/// How a phase of the start ended: `done`, `skipped` (not needed), or `failed` (the session ends).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Done.
@@ -333,8 +345,9 @@ pub enum StepState {
     Failed,
 }
 
-/// Where output came from.
+/// The stream that output was written to: standard output or standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutputStream {
     /// Standard output.
@@ -343,8 +356,10 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// Why the runner ends.
+/// Why the runner ends: `close` (the session was closed), `signal` (SIGTERM or SIGINT from outside), or `agent_exit` (the agent
+/// ended by itself).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClosingReason {
     /// `_close` was seen.

@@ -3,26 +3,62 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::agents::AgentName;
 use crate::units::format_size;
 
-/// Why somebody waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a request waits for room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "code", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Wait {
-    /// The agent has as many containers as it may have.
-    AgentContainers { agent: AgentName, running: u32, limit: u32 },
+    /// The agent (principal) has as many containers as it may have.
+    AgentContainers {
+        /// The agent.
+        #[schema(value_type = String, example = "default")]
+        agent: AgentName,
+        /// The containers of the agent that run now.
+        running: u32,
+        /// The most containers that the agent may have at once.
+        limit: u32,
+    },
     /// As many sessions run as may run.
-    Sessions { running: u32, limit: u32 },
-    /// The CPUs are taken; thousandths.
-    Cpus { taken: u64, needs: u64, limit: u64 },
-    /// The memory is taken; bytes.
-    Memory { taken: u64, needs: u64, limit: u64 },
-    /// The host has too little free memory; bytes.
-    HostMemory { free: u64, headroom: u64 },
-    /// Others are before it.
-    Turn { ahead: usize },
+    Sessions {
+        /// The sessions that run now.
+        running: u32,
+        /// The most sessions that may run at once.
+        limit: u32,
+    },
+    /// Too few CPUs are left.
+    Cpus {
+        /// The CPUs that running sessions may use, in thousandths of a CPU.
+        taken: u64,
+        /// The CPUs that the request asks for, in thousandths of a CPU.
+        needs: u64,
+        /// The CPUs that all sessions together may use, in thousandths of a CPU.
+        limit: u64,
+    },
+    /// Too little of the memory for sessions is left.
+    Memory {
+        /// The memory that running sessions may use, in bytes.
+        taken: u64,
+        /// The memory that the request asks for, in bytes.
+        needs: u64,
+        /// The memory that all sessions together may use, in bytes.
+        limit: u64,
+    },
+    /// The host has too little free memory.
+    HostMemory {
+        /// The memory of the host that is free now, in bytes.
+        free: u64,
+        /// The memory of the host that is kept free, in bytes.
+        headroom: u64,
+    },
+    /// Other requests start before this one.
+    Turn {
+        /// How many requests start before this one.
+        ahead: usize,
+    },
 }
 
 /// Why somebody may not even wait.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How a check ended.
+/// How a check ended: `ok`, `warning` (runs are possible, with less than they should have), `failed` (runs will fail), or
+/// `skipped` (the check could not be made; `detail` says why).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -16,13 +17,16 @@ pub enum Verdict {
     Skipped,
 }
 
-/// One line of the report. Details may hold text of foreign origin: show them only escaped.
+/// One check of the report. Details may hold text of foreign origin: show them only escaped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Check {
+    /// The name of the check, such as `engine`.
     pub name: &'static str,
+    /// How the check ended.
     pub status: Verdict,
+    /// What was found, as a sentence.
     pub detail: String,
-    /// What to do about it.
+    /// What to do about a warning or a failure, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::engine::BuildProgress;
 
@@ -13,9 +14,11 @@ pub const TAIL_LINES: usize = 20;
 /// A line of the tail is cut here: compilers print whole command lines.
 const TAIL_LINE_CHARS: usize = 500;
 
-/// The parts of a build, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// A part of an image build, in this order: `prepare` (certificates, runner, build context), `base` (the base image is looked
+/// for, pulled or made), `build` (the engine follows the recipe), `label` (the versions of the tools become labels).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = BuildPhase)]
 pub enum Phase {
     /// Certificates, runner, context.
     Prepare,
@@ -27,33 +30,48 @@ pub enum Phase {
     Label,
 }
 
-/// A report for whoever shows it. Names and lines come from commands that ran in containers: show them only escaped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A report of an image build. Names and lines come from commands that ran in containers: show them only escaped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[schema(as = BuildProgress)]
 pub enum Progress {
+    /// A part of the build has begun.
     Phase {
+        /// The part.
         phase: Phase,
+        /// What is done in this part, as a sentence.
         detail: String,
     },
-    /// A step began; `number` of about `total`.
+    /// A step of the recipe has begun.
     Step {
+        /// The number of the step; the first step has 1.
         number: u32,
+        /// How many steps there are, as far as the engine has said.
         total: u32,
+        /// The instruction of the recipe.
         name: String,
     },
-    /// A step ended well.
+    /// A step of the recipe has ended well.
     StepDone {
+        /// The number of the step; the first step has 1.
         number: u32,
+        /// How many steps there are, as far as the engine has said.
         total: u32,
+        /// The instruction of the recipe.
         name: String,
+        /// Whether the engine took the result of an earlier build.
         cached: bool,
+        /// How long the step took, in milliseconds.
         millis: u64,
     },
-    /// A line of output.
+    /// A command of the build has printed a line.
     Line {
+        /// The line.
         line: String,
     },
+    /// The build warns of something and goes on.
     Warning {
+        /// The warning, as a sentence.
         message: String,
     },
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::engine::{ContainerId, ContainerSpec, Engine, EngineError, Labels, LogsQuery};
 
@@ -25,13 +26,14 @@ const MAX_BYTES: usize = 16 * 1024;
 /// A version is a short word.
 const MAX_WORD: usize = 100;
 
-/// What is in an image.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The versions of the tools in an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Versions {
-    /// By tool: `python`, `node`, `claude`, `runner`, …
+    /// The version of each tool by its name: `python`, `node`, `claude`, `runner`, and others.
     #[serde(rename = "version")]
     pub tools: BTreeMap<String, String>,
+    /// Where Python comes from: `uv` or `distribution`.
     pub python_source: String,
 }
 

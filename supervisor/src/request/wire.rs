@@ -24,113 +24,115 @@ const MAX_GRACE_MS: u64 = 24 * 3600 * 1000;
 /// Folders that can be mounted.
 const MAX_MOUNTS: usize = 64;
 
-/// A session to be started.
+/// A session to be started. What is left out is as `[session]` of the service's configuration says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewSession {
-    /// On whose account it runs: this agent's limits hold; `default` if none is named.
+    /// The agent (principal) that the session is charged to; its limits apply. Default: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, pattern = "^[a-z0-9][a-z0-9_-]{0,39}$", example = "default")]
     pub agent: Option<AgentName>,
-    /// The user's folder, an absolute path on the supervisor's host.
+    /// The folder that the agent works on, as an absolute path of the service's host.
     #[schema(value_type = String, pattern = "^/", example = "/home/me/my-project")]
     pub workspace: PathBuf,
-    /// The agent may only read it.
+    /// Whether the agent may only read the workspace. Default: false.
     #[serde(default)]
     pub workspace_read_only: bool,
-    /// More folders, under `/workspace/extra`.
+    /// More folders to mount, below `/workspace/extra`. Default: none; at most 64.
     #[serde(default)]
     #[schema(max_items = 64)]
     pub mounts: Vec<NewMount>,
-    /// The image.
+    /// The image of the container. Default: `aigo-agent-runner:latest`, unless the configuration names another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "aigo-agent-runner:latest")]
     pub image: Option<String>,
-    /// What runs in the container.
+    /// What runs in the container. Default: Claude Code.
     #[serde(default)]
     pub program: Program,
-    /// The first message; needed unless `keepOpen`, or the program takes none.
+    /// The first message for the agent, at most 8 MiB. It is needed unless `keepOpen` is true or the program is a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// The session stays open for more messages after the first is answered.
+    /// Whether the session stays open for more messages after the first one is answered. Default: false.
     #[serde(default)]
     pub keep_open: bool,
-    /// Bounds of the container.
+    /// Limits of the container; the kernel enforces them.
     #[serde(default)]
     pub limits: NewLimits,
-    /// Longest life in seconds; 0 for none.
+    /// The longest life of the session in seconds, at most 366 days; 0 is no limit. Default: 1800.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 31622400)]
     pub timeout_secs: Option<u64>,
-    /// Longest silence with nothing in flight in seconds; 0 for none.
+    /// The longest silence of the session in seconds, while no model request is in flight and nobody is asked, at most 366
+    /// days; 0 is no limit. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 31622400)]
     pub idle_timeout_secs: Option<u64>,
-    /// Graces at the end.
+    /// How long each step of ending the session waits.
     #[serde(default)]
     pub graces: NewGraces,
-    /// Environment for the agent. Credentials do not belong here: the proxy has them.
+    /// Environment variables for the agent. Default: none. Do not put credentials for the model here: the proxy has them.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Run the agent as root of the container instead of as the folder's owner.
+    /// Whether the agent runs as root of the container instead of as the owner of the workspace. Default: false.
     #[serde(default)]
     pub root: bool,
-    /// Port of the credential proxy on the session network's gateway.
+    /// The port of the credential proxy on the gateway of the session's network. Default: 3001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub proxy_port: Option<u16>,
-    /// What answers for the model.
+    /// What answers for the model. Default: the model's API.
     #[serde(default)]
     pub model: NewModel,
 }
 
-/// A folder to mount.
+/// A folder to mount besides the workspace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewMount {
-    /// The host's folder.
+    /// The folder, as an absolute path of the service's host.
     #[schema(value_type = String, pattern = "^/")]
     pub host_path: PathBuf,
-    /// Its name under `/workspace/extra`.
+    /// The name of the folder below `/workspace/extra`, such as `docs`.
     pub name: String,
-    /// The agent may only read it.
+    /// Whether the agent may only read the folder. Default: true.
     #[serde(default = "yes")]
     #[schema(default = true)]
     pub read_only: bool,
 }
 
-/// What runs in the container.
+/// What runs in the container, by `type`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Program {
     /// Claude Code.
+    #[schema(rename_all = "camelCase")]
     Claude {
-        /// Model alias or id.
+        /// The alias or id of the model, such as `sonnet`. Default: what Claude Code chooses.
         #[serde(default)]
         model: Option<String>,
-        /// The most turns of the model for one message.
+        /// The most turns of the model for one message, from 1 to 10000. Default: no limit.
         #[serde(default)]
         #[schema(minimum = 1, maximum = 10000)]
         max_turns: Option<u32>,
-        /// Text added to the system prompt.
+        /// Text that is added to the system prompt. Default: none.
         #[serde(default)]
         append_system_prompt: Option<String>,
-        /// Honour the project's own settings and hooks.
+        /// Whether the project's own settings are honoured (`.claude/settings.json`); they can run hooks. Default: false.
         #[serde(default)]
         project_settings: bool,
     },
-    /// Any program in the image.
+    /// Any program of the image.
     Command {
-        /// Program and arguments.
+        /// The program and its arguments, such as `["sh", "-c", "make"]`.
         #[schema(min_items = 1)]
         argv: Vec<String>,
-        /// How its output is read.
+        /// How the output of the program is read. Default: `lines`.
         #[serde(default)]
         output: OutputKind,
     },
 }
 
-/// How a program's output is read.
+/// How the output of a program is read: `lines` (each line is text) or `json` (each line is a JSON object).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputKind {
@@ -141,58 +143,61 @@ pub enum OutputKind {
     Json,
 }
 
-/// Bounds of the container; the kernel enforces them.
+/// Limits of the container; the kernel enforces them. What is left out is as the configuration says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = SessionLimits)]
 pub struct NewLimits {
-    /// CPUs, such as 2 or 0.5.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The number of CPUs, from 0.01 to 1024. Default: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0.01, maximum = 1024)]
     pub cpus: Option<f64>,
-    /// Bytes of memory, no swap on top.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The memory in bytes, without swap. Default: 4294967296 (4 GiB).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 6291456)]
     pub memory_bytes: Option<u64>,
-    /// Processes and threads.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The number of processes and threads. Default: 1024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 16)]
     pub pids: Option<u32>,
 }
 
-/// Graces at the end, in milliseconds.
+/// How long each step of ending the session waits, in milliseconds. What is left out is as the configuration says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = Graces)]
 pub struct NewGraces {
-    /// At a timeout: time for the agent to save its work.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// After a timeout: the time for the agent to save its work, at most a day. Default: 30000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 86400000)]
     pub save_ms: Option<u64>,
-    /// At a timeout: from the close signal to SIGTERM.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// After a timeout: the time from the request to close to SIGTERM, at most a day. Default: 10000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 86400000)]
     pub close_ms: Option<u64>,
-    /// From SIGTERM to kill.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The time from SIGTERM to SIGKILL, at most a day. Default: 10000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 86400000)]
     pub term_ms: Option<u64>,
 }
 
-/// What answers for the model.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// What answers for the model, by `source`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "source", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[schema(as = Model)]
 pub enum NewModel {
-    /// The model's API, with the supervisor's credential.
-    #[default]
-    Live,
-    /// The same, and the traffic is kept in a file, credentials scrubbed.
+    /// The model's API, with the credential of the service.
+    // With braces: of a variant without fields serde would not look for unknown ones.
+    Live {},
+    /// The model's API, and the traffic is kept in a file without credentials.
     Record {
-        /// A file on the supervisor's host.
+        /// The file to write the traffic to, as an absolute path of the service's host.
         #[schema(value_type = String, pattern = "^/")]
         file: PathBuf,
     },
-    /// A recording or a script.
+    /// A recording or a script answers instead of the model's API.
     Replay {
-        /// A file on the supervisor's host.
+        /// The recording or script, as an absolute path of the service's host.
         #[schema(value_type = String, pattern = "^/")]
         file: PathBuf,
     },
@@ -209,6 +214,12 @@ pub struct BadField {
 
 fn yes() -> bool {
     true
+}
+
+impl Default for NewModel {
+    fn default() -> Self {
+        Self::Live {}
+    }
 }
 
 impl Default for Program {
@@ -244,7 +255,7 @@ impl NewSession {
         check([save_ms, close_ms, term_ms].iter().all(in_a_day), "/graces", "at most a day each");
         check(self.proxy_port != Some(0), "/proxyPort", "from 1 to 65535");
         let (file, pointer) = match &self.model {
-            NewModel::Live => (None, ""),
+            NewModel::Live {} => (None, ""),
             NewModel::Record { file } | NewModel::Replay { file } => (Some(file), "/model/file"),
         };
         check(
@@ -284,7 +295,7 @@ impl NewSession {
             run_as: if self.root { RunAs::Root } else { RunAs::Owner },
             proxy_port: self.proxy_port.unwrap_or(proxy_port),
             model: match self.model {
-                NewModel::Live => ModelSource::Live,
+                NewModel::Live {} => ModelSource::Live,
                 NewModel::Record { file } => ModelSource::Record(file),
                 NewModel::Replay { file } => ModelSource::Replay(file),
             },
@@ -338,7 +349,7 @@ impl From<SessionRequest> for NewSession {
             root: request.run_as == RunAs::Root,
             proxy_port: Some(request.proxy_port),
             model: match request.model {
-                ModelSource::Live => NewModel::Live,
+                ModelSource::Live => NewModel::Live {},
                 ModelSource::Record(file) => NewModel::Record { file },
                 ModelSource::Replay(file) => NewModel::Replay { file },
             },
@@ -443,6 +454,7 @@ mod tests {
             r#"{"workspace":"/w","agent":"A/b"}"#,
             r#"{"workspace":"/w","limits":{"cpu":1}}"#,
             r#"{"workspace":"/w","program":{"type":"claude","argv":[]}}"#,
+            r#"{"workspace":"/w","model":{"source":"live","file":"/f"}}"#,
         ] {
             assert!(serde_json::from_str::<NewSession>(unknown).is_err(), "{unknown}");
         }

@@ -6,8 +6,10 @@
 //! ```
 
 pub mod agents;
+pub mod document;
 mod events;
 pub mod extract;
+mod failures;
 pub mod guard;
 mod image;
 pub mod problem;
@@ -76,17 +78,22 @@ impl Api {
 #[openapi(
     info(
         title = "aigo",
-        description = "Runs coding agents in containers. Times are RFC 3339 in UTC; errors are RFC 9457 problem documents; \
-                       unknown fields are errors; lists are paged by cursor.",
+        description = "aigo runs coding agents in containers. Times are RFC 3339 in UTC, sizes are bytes, and durations have their \
+                       unit in their name. Errors are problem documents (RFC 9457). A field or query parameter that is not \
+                       documented here is an error. Lists are paged: give `nextCursor` of a page as `cursor` for the next one.",
+        contact(name = "aigo"),
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
+    components(schemas(Problem)),
+    servers((url = "/", description = "The service that this document came from.")),
+    security(("bearer" = []), ()),
     tags(
-        (name = "sessions", description = "Agents at work"),
-        (name = "queue", description = "Requests that wait for room"),
-        (name = "agents", description = "Principals, and what each may use"),
-        (name = "image", description = "What they run in"),
-        (name = "records", description = "What has been"),
-        (name = "system", description = "The engine, the host, the service"),
+        (name = "sessions", description = "Sessions: agents at work, their events, and messages to them."),
+        (name = "queue", description = "Requests for sessions that wait for room."),
+        (name = "agents", description = "Agents (principals) that sessions are charged to, and their limits."),
+        (name = "image", description = "The image that agents run in."),
+        (name = "records", description = "The run history, the audit log and the figures."),
+        (name = "system", description = "The engine, the host and the service itself."),
     )
 )]
 struct Document;
@@ -125,8 +132,11 @@ fn routes() -> (Router<Api>, utoipa::openapi::OpenApi) {
 }
 
 /// The OpenAPI document, from the code.
-pub fn document() -> utoipa::openapi::OpenApi {
-    routes().1
+///
+/// # Errors
+/// What was derived cannot be written as JSON.
+pub fn openapi() -> serde_json::Result<serde_json::Value> {
+    document::finish(routes().1)
 }
 
 /// Everything that is served.

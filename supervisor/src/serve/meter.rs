@@ -24,56 +24,59 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How often one is made even if nobody asks: rates are averages since the one before.
 pub(super) const PACE: Duration = Duration::from_secs(5);
 
-/// What a session's container uses now. What is absent is not counted by this kernel.
+/// What the container of a session uses now, by the kernel's counters. A field is absent if this kernel does not count it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ContainerUsage)]
 pub struct Usage {
-    /// 100 is one CPU; the average of the last seconds.
+    /// The use of CPUs in percent, as the average of the last seconds; 100 is one CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<f64>,
-    /// Seconds of CPU time since its start, over all CPUs.
+    /// The CPU time since the container's start in seconds, summed over all CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_secs: Option<f64>,
-    /// Bytes of memory in use, page cache included.
+    /// The memory in use in bytes, page cache included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// The most bytes of memory ever in use.
+    /// The most memory that was ever in use, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
-    /// Processes and threads.
+    /// The number of processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
-    /// Milliseconds, summed over CPUs, that its own CPU quota held it back.
+    /// How long the container's own CPU quota held it back, in milliseconds, summed over all CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_own_ms: Option<u64>,
-    /// The same by the quota that it shares with its agent's other containers, of all of them together.
+    /// How long the CPU quota that all containers of the agent share held them back, in milliseconds, of all of them together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled_shared_ms: Option<u64>,
 }
 
-/// A running session with what it uses.
+/// A running session with the figures of its container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = MeasuredSession)]
 pub struct Measured {
-    /// The session.
+    /// The id of the session.
     #[schema(value_type = String, pattern = "^[0-9a-f]{12}$")]
     pub id: SessionId,
-    /// On whose account.
+    /// The agent (principal) that the session is charged to.
     pub agent: String,
-    /// What it uses.
+    /// What the session's container uses.
     pub usage: Usage,
 }
 
-/// A running session of which that is not known.
+/// A running session whose container cannot be measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = UnmeasuredSession)]
 pub struct Unmeasured {
-    /// The session.
+    /// The id of the session.
     #[schema(value_type = String, pattern = "^[0-9a-f]{12}$")]
     pub id: SessionId,
-    /// On whose account.
+    /// The agent (principal) that the session is charged to.
     pub agent: String,
-    /// Why, as a sentence.
+    /// Why the container cannot be measured, as a sentence.
     pub reason: String,
 }
 

@@ -13,34 +13,34 @@ use crate::session::status::Status;
 use crate::store::StoreError;
 use crate::usage::HostUsage;
 
-/// See the module's text. Counts of sessions are of those that the store still holds; tokens and cost are of all sessions that
-/// ever ended, and never fall.
+/// The figures of the service. Counts of sessions are of those that the store still holds; tokens and cost are of all sessions
+/// that ever ended, and never fall.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
-    /// Sessions by status.
+    /// How many sessions have each status.
     pub sessions: Vec<StatusCount>,
-    /// Sessions whose agent runs or is being brought up.
+    /// How many sessions run, are being started, or are being closed.
     pub running: u64,
-    /// Sessions that wait for room.
+    /// How many sessions wait for room.
     pub queued: u64,
-    /// What running sessions use together, as far as it is known; see `unmeasured`.
+    /// What running sessions use together, without those in `unmeasured`.
     pub usage: Total,
-    /// What each of them uses.
+    /// What each running session uses.
     pub by_session: Vec<Measured>,
-    /// Running sessions of which that is not known, with the reason.
+    /// Running sessions that cannot be measured, each with the reason.
     pub unmeasured: Vec<Unmeasured>,
-    /// The machine that the service runs on, where it tells.
+    /// The machine that the service runs on; null if its figures cannot be read.
     pub host: Option<Host>,
-    /// Tokens that models read for all sessions that ever ended, also those that retention has removed.
+    /// The tokens that models read for all sessions that ever ended, also for those that retention has removed.
     pub input_tokens: u64,
-    /// Tokens that models wrote for all sessions that ever ended, also those that retention has removed.
+    /// The tokens that models wrote for all sessions that ever ended, also for those that retention has removed.
     pub output_tokens: u64,
-    /// US dollars, as the agents reckon, of all sessions that ever ended, also those that retention has removed.
+    /// The cost of all sessions that ever ended in US dollars, as the agents compute it, also of those that retention has removed.
     pub cost_usd: f64,
-    /// Bytes of memory that the service itself uses, where known.
+    /// The memory that the service itself uses, in bytes; null if it cannot be read.
     pub supervisor_memory_bytes: Option<u64>,
-    /// Seconds since the service started.
+    /// The time since the service started, in seconds.
     pub uptime_secs: u64,
 }
 
@@ -49,34 +49,35 @@ pub struct Metrics {
 #[serde(rename_all = "camelCase")]
 pub struct StatusCount {
     /// The status.
-    pub status: &'static str,
-    /// How many.
+    pub status: Status,
+    /// How many sessions have this status.
     pub count: u64,
 }
 
 /// What several sessions use together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TotalUsage)]
 pub struct Total {
-    /// How many are counted here.
+    /// How many sessions are counted here.
     pub sessions: u64,
-    /// 100 is one CPU; the average of the last seconds.
+    /// The use of CPUs in percent, as the average of the last seconds; 100 is one CPU.
     pub cpu_percent: f64,
-    /// Bytes of memory in use.
+    /// The memory in use, in bytes.
     pub memory_bytes: u64,
-    /// Processes and threads.
+    /// The number of processes and threads.
     pub processes: u64,
 }
 
-/// The machine.
+/// The machine that the service runs on.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Host {
-    /// Bytes.
+    /// The memory of the machine, in bytes.
     pub memory_total_bytes: u64,
-    /// Bytes that could be given to programs without swapping.
+    /// The memory that could be given to programs without swapping, in bytes.
     pub memory_available_bytes: u64,
-    /// Processors.
+    /// The number of processors.
     pub cpus: u32,
 }
 
@@ -87,10 +88,7 @@ pub async fn gather(manager: &Manager, started: Instant) -> Result<Metrics, Stor
     let count = |status: Status| totals.by_status.iter().find(|(found, _)| *found == status).map_or(0, |(_, n)| *n);
     let Reading { measured, unmeasured } = (*reading).clone();
     Ok(Metrics {
-        sessions: Status::ALL
-            .into_iter()
-            .map(|status| StatusCount { status: status.word(), count: count(status) })
-            .collect(),
+        sessions: Status::ALL.into_iter().map(|status| StatusCount { status, count: count(status) }).collect(),
         running: [Status::Provisioning, Status::Running, Status::Closing].into_iter().map(count).sum(),
         queued: count(Status::Queued),
         usage: Total::of(&measured),

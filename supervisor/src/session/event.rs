@@ -5,17 +5,20 @@ use ipc_protocol::event::EventKind;
 use ipc_protocol::limits::MAX_TEXT_BYTES;
 use ipc_protocol::outgoing::{Outgoing, OutgoingFile};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::SessionId;
 use super::status::{Ending, Status};
 use crate::admission::Wait;
 
-/// One event of a session.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One event of a session. `kind` says which fields an event has besides `seq` and `at`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Event)]
 pub struct SessionEvent {
-    /// The cursor: 1 for the first, gap-free.
+    /// The number of the event in its session: 1 for the first event, without gaps.
     pub seq: u64,
-    /// When the supervisor learned of it.
+    /// When the service learned of the event.
+    #[schema(value_type = String, format = DateTime, example = "2026-03-01T12:00:00Z")]
     pub at: jiff::Timestamp,
     /// What happened.
     #[serde(flatten)]
@@ -23,7 +26,7 @@ pub struct SessionEvent {
 }
 
 /// Who says it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum What {
     /// The supervisor.
@@ -39,127 +42,129 @@ impl From<HostEvent> for What {
 }
 
 /// What the supervisor says. The kinds never collide with those of [`EventKind`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum HostEvent {
-    /// There is no room yet: the session waits.
+    /// The session waits for room.
     Queued {
-        /// 1 is next.
+        /// The position in the queue; the session with 1 starts next.
         position: usize,
-        /// Why, for programs.
+        /// Why the session waits, for programs.
         reason: Wait,
-        /// The same as a sentence.
+        /// Why the session waits, as a sentence.
         message: String,
     },
-    /// The first event of a session that is brought up: what it is.
+    /// The session is being started. This event says what the session is.
     Session {
-        /// Its id, for `aigo send`, `interrupt`, `stop` and `logs`.
+        /// The id of the session, for the API and for `aigo send`, `interrupt`, `stop` and `logs`.
+        #[schema(value_type = String, pattern = "^[0-9a-f]{12}$", example = "73a5286aa485")]
         session: SessionId,
-        /// On whose account it runs.
+        /// The agent (principal) that the session is charged to.
         agent: String,
-        /// What runs in the container: `claude` or `command`. An aigo that had no name for it but `agent` left it out.
+        /// What runs in the container: `claude` or `command`; empty in sessions of versions that did not store the program.
         #[serde(default)]
         program: String,
-        /// The image.
+        /// The image of the container.
         image: String,
-        /// The user's folder.
+        /// The folder that the agent works on, as a path of the service's host.
         workspace: String,
     },
-    /// A new status.
+    /// The session has a new status.
     Status {
-        /// Which.
+        /// The new status.
         status: Status,
     },
-    /// Something is being brought up.
+    /// A part of the session has been started.
     LaunchStep {
-        /// What: `network`, `proxy`, `container`, `start`.
+        /// The part.
         step: LaunchStep,
-        /// What to know about it.
+        /// What is worth knowing about the part.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
-    /// A message goes to the agent.
+    /// A message was sent to the agent.
     InputSent {
-        /// The message's id.
+        /// The id of the message.
         id: String,
-        /// What it says.
+        /// What the message says.
         #[serde(flatten)]
         body: ClippedText,
-        /// Who says it, if not the session's owner.
+        /// Who sent the message; absent if the session's owner did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sender: Option<String>,
     },
     /// The agent was asked to stop its turn.
     InterruptSent {},
-    /// The session is asked to end: by whom and with which escalation.
+    /// Somebody or a deadline has asked the session to end.
     EndRequested {
-        /// In words.
+        /// Who asked, in words.
         by: String,
     },
-    /// The next step of the escalation.
+    /// The session did not end yet, and the next means is used.
     Escalation {
-        /// In words: `_close`, `SIGTERM`, `kill`.
+        /// The means, in words, such as `_close`, `SIGTERM` or `kill`.
         step: String,
     },
-    /// A message of the agent's for its people, from `messages/`.
+    /// The agent has sent a message to its people (a file in `messages/`).
+    #[schema(rename_all = "camelCase")]
     Message {
-        /// Its id.
+        /// The id of the message, question, file or request.
         id: String,
-        /// What it says.
+        /// What the message says.
         #[serde(flatten)]
         body: ClippedText,
-        /// The chat that it is meant for.
+        /// The chat that the message is meant for; absent if no chat was named.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         chat_jid: Option<String>,
     },
-    /// A question of the agent's for its people, from `messages/`.
+    /// The agent asks its people a question (a file in `messages/`).
     AgentQuestion {
-        /// Its id.
+        /// The id of the message, question, file or request.
         id: String,
-        /// What it asks.
+        /// The question.
         #[serde(flatten)]
         body: ClippedText,
-        /// Answers to choose from.
+        /// The answers to choose from; absent if any text is an answer.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         options: Vec<String>,
     },
-    /// A file that the agent hands over, from `messages/`.
+    /// The agent hands over a file (a file in `messages/` names its path).
     File {
-        /// Its id.
+        /// The id of the message, question, file or request.
         id: String,
-        /// Its path as the container sees it.
+        /// The path of the file inside the container.
         path: String,
-        /// A line that goes with it.
+        /// A line that goes with the file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         caption: Option<String>,
     },
-    /// A request of the agent's, from `tasks/`, and what became of it.
+    /// The agent has asked the service for something (a file in `tasks/`), and has its answer.
     TaskRequest {
-        /// Its id.
+        /// The id of the message, question, file or request.
         id: String,
-        /// Its type.
+        /// The type of the request, such as `schedule_task`.
         request: String,
-        /// Whether it was done.
+        /// Whether the request was carried out.
         ok: bool,
-        /// What the agent was told if not.
+        /// What the agent was told; absent if the request was carried out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
-    /// Something that people should know; the session goes on.
+    /// The service warns of something; the session goes on.
     HostWarning {
-        /// A word for programs.
+        /// The kind of warning, as a word for programs.
         code: String,
-        /// A sentence for people.
+        /// The warning, as a sentence for people.
         message: String,
     },
-    /// The end; nothing follows.
+    /// The session has ended. This is its last event.
     Ended {
         /// The final status.
         status: Status,
-        /// Why.
+        /// Why the session ended.
         #[serde(flatten)]
         ending: Ending,
-        /// What it took and did.
+        /// The figures of the session.
         summary: Summary,
     },
 }
@@ -179,8 +184,9 @@ impl HostEvent {
     }
 }
 
-/// What is brought up before the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A part of a session that is started before the agent: its `network`, the credential `proxy` on the network's gateway, its
+/// `container`, and the `start` of the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LaunchStep {
     /// The engine network.
@@ -193,45 +199,45 @@ pub enum LaunchStep {
     Start,
 }
 
-/// Figures at the end.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The figures of a session that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// From request to end, in milliseconds.
+    /// The time from the request to the end, in milliseconds.
     pub duration_ms: u64,
-    /// Turns that the agent ended.
+    /// How many turns the agent has ended.
     pub turns: u64,
-    /// Tokens of all turns.
+    /// The tokens of all turns.
     pub tokens: ipc_protocol::event::Tokens,
-    /// Cost in US dollars as the agent reckons.
+    /// The cost in US dollars, as the agent computes it; absent if the agent does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
-    /// Requests that went to the model service.
+    /// How many requests went to the model service.
     pub model_requests: u64,
-    /// Most memory that the container used, in bytes, where known.
+    /// The most memory that the container used, in bytes; absent if the host does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
-    /// How long CPU quotas held the container back, if they did.
+    /// How long CPU quotas held the container back; absent if no quota did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled: Option<Throttled>,
-    /// Files in the workspace that differ from before, where that could be told.
+    /// The files of the workspace that differ from before; absent if the workspace could not be compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Box<crate::workspace::changes::Changes>>,
-    /// Why nothing is known of what changed in the workspace, as a sentence.
+    /// Why nothing is known of what changed in the workspace, as a sentence; absent if the workspace was compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes_unknown: Option<String>,
-    /// The agent's closing words of the last turn.
+    /// The agent's closing words of its last turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
 }
 
-/// How long CPU quotas held a container back, summed over processors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How long CPU quotas held a container back, summed over the processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Throttled {
-    /// By its own quota, in milliseconds.
+    /// The time by the container's own quota, in milliseconds.
     pub own_ms: u64,
-    /// By the quota that it shares with the agent's other containers: all of them together, in milliseconds.
+    /// The time by the quota that all containers of the agent (principal) share, of all of them together, in milliseconds.
     pub shared_ms: u64,
 }
 

@@ -3,13 +3,14 @@
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-/// Numbers that are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The numbers of events that are no longer stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Gap {
-    /// The first.
+    /// The number of the first event that is missing.
     pub from: u64,
-    /// The last; none if it is not known because the session's end is missing, too.
+    /// The number of the last event that is missing; absent if the session's end is missing, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
 }

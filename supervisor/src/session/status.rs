@@ -3,9 +3,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// Where a session is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+/// Where a session is in its life: `queued` (waits for room), `provisioning` (network, proxy, container and runner are being
+/// started), `running` (the agent takes input), `closing` (somebody or a deadline wants the session to end), and one of the
+/// four ends, `completed`, `failed`, `timeout` and `cancelled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Waits for room.
@@ -74,47 +77,48 @@ impl fmt::Display for Status {
 }
 
 /// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
+#[schema(as = EndReasonDetails)]
 pub enum EndReason {
     /// The agent did what it was asked and ended.
     Finished,
-    /// Somebody closed it.
+    /// Somebody closed the session.
     Closed,
-    /// The agent ended by itself with this code.
+    /// The agent ended by itself with another exit code than 0.
     AgentExit {
-        /// Its exit code.
+        /// The exit code of the agent, with the reason `agent_exit`.
         code: i32,
     },
-    /// The agent was ended by a signal that we did not send.
+    /// A signal ended the agent, and aigo did not send the signal.
     AgentSignal {
-        /// The signal's number.
+        /// The number of the signal that ended the agent, with the reason `agent_signal`.
         signal: i32,
     },
-    /// A step before the first turn failed.
+    /// The session could not be started; `step` says which step failed.
     SetupFailed {
-        /// Which.
+        /// The step that failed, with the reason `setup_failed`.
         step: String,
     },
-    /// The kernel ended the agent for its memory.
+    /// The kernel ended the agent because it needed more memory than it may use.
     OutOfMemory,
-    /// The agent ran into its bound on processes.
+    /// The agent needed more processes than it may have.
     PidsExhausted,
-    /// No room for the session's files.
+    /// The disk has no room for the session's files.
     DiskFull,
-    /// The timeout.
+    /// The session lasted longer than its timeout.
     WallTimeout,
-    /// The idle timeout.
+    /// The session was silent for longer than its idle timeout.
     IdleTimeout,
-    /// Somebody cancelled it.
+    /// Somebody cancelled the session.
     Cancelled,
-    /// The image is not there.
+    /// The engine does not have the image.
     ImageMissing,
-    /// The engine refused.
+    /// The engine refused a request of aigo.
     EngineError,
-    /// The engine went away.
+    /// The engine went away and did not come back.
     EngineLost,
-    /// The runner or its container went away without a word.
+    /// The runner or its container went away without saying why.
     RunnerLost,
 }
 
@@ -172,13 +176,13 @@ impl fmt::Display for EndReason {
 }
 
 /// The end of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ending {
-    /// Why.
+    /// Why the session ended.
     #[serde(flatten)]
     pub reason: EndReason,
-    /// A sentence for people: what happened and what to do about it.
+    /// What happened and what to do about it, as a sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

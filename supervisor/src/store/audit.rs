@@ -13,7 +13,7 @@ use crate::session::SessionId;
 /// Rows that are kept; the oldest go first. At a request a second this is more than a day of refusals.
 const KEPT: u64 = 100_000;
 
-/// What was decided.
+/// What was decided: `allowed` (the request was carried out) or `denied` (it was not).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {

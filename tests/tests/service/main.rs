@@ -18,6 +18,7 @@ mod killed;
 mod limits;
 mod openapi;
 mod podman;
+mod requests;
 mod soak;
 mod support;
 mod tcp_door;

@@ -42,6 +42,22 @@ impl Document {
         answer
     }
 
+    /// Holds what is stored of a session's events to the schemas of a stream's messages and of their data.
+    #[track_caller]
+    fn holds_events(&self, service: &Service, session: &str, at_least: usize) {
+        let schemas = &self.document["components"]["schemas"];
+        let message = &schemas["EventStream"]["contentSchema"]["items"];
+        let data = &schemas["EventMessage"]["properties"]["data"]["contentSchema"];
+        let mut seen = 0;
+        for event in service.watch(session, 0).take(at_least) {
+            let id = event.id.map(|id| id.to_string());
+            self.is_of(message, &json!({"id": id, "event": event.name, "data": event.data}), "a message of the stream");
+            self.is_of(data, &serde_json::from_str(&event.data).unwrap(), &format!("the data of {}", event.name));
+            seen += 1;
+        }
+        assert_eq!(seen, at_least, "the session {session} has told less");
+    }
+
     #[track_caller]
     fn is_of(&self, schema: &Value, value: &Value, what: &str) {
         let whole = json!({"allOf": [schema], "components": self.document["components"]});
@@ -123,6 +139,9 @@ fn every_answer_is_of_its_schema() {
         let session = document.holds("get", &below("/sessions/{id}"), 200, &reply);
         assert_eq!(session["status"], status, "{session}");
         document.holds("get", &below("/sessions/{id}/logs"), 200, &service.get(&format!("/sessions/{id}/logs")));
+    }
+    for (id, at_least) in [(&ended, 10), (&waits, 1)] {
+        document.holds_events(&service, id, at_least);
     }
     let items = |answer: &Value, at_least: usize| {
         assert!(answer["items"].as_array().is_some_and(|items| items.len() >= at_least), "{answer}");

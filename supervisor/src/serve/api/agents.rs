@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::extract::{Json, Path};
+use super::failures::{BadRequest, Conflict, NotFound, NotJson, TooLarge, Unavailable, Unprocessable};
 use super::guard::Peer;
 use super::problem::{FieldError, Problem};
 use crate::agents::limits::even_null;
@@ -16,50 +17,54 @@ use crate::serve::manager::{ChangeError, Sources};
 use crate::store::{Decision, NewAudit};
 use crate::units::MilliCpus;
 
-/// What an agent may use. What is null is unbounded.
+/// What an agent (principal) may use. A limit that is null is no limit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AgentLimits)]
 pub struct Limits {
-    /// CPUs of all its containers together.
+    /// The number of CPUs of all containers of the agent together.
     pub cpus: Option<f64>,
-    /// Bytes of memory of each container.
+    /// The memory of each container, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Containers at once.
+    /// The most containers at once.
     pub containers: Option<u32>,
-    /// Processes and threads of each container.
+    /// The most processes and threads of each container.
     pub pids: Option<u32>,
-    /// What becomes of a request for which there is no room now.
+    /// What happens to a request for which there is no room now.
     pub policy: Policy,
 }
 
-/// What is set of an agent's limits. What is left out is as the configuration says; what is null is unbounded.
+/// Limits to be set for an agent (principal). What is left out is as the configuration says; a limit that is null is no
+/// limit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = NewAgentLimits)]
 pub struct NewLimits {
-    /// CPUs of all its containers together.
+    /// The number of CPUs of all containers of the agent together, from 0.01 to 1024.
     #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>, minimum = 0.01, maximum = 1024)]
     cpus: Option<Option<f64>>,
-    /// Bytes of memory of each container.
+    /// The memory of each container in bytes, at least 6291456 (6 MiB).
     #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>, minimum = 6291456)]
     memory_bytes: Option<Option<u64>>,
-    /// Containers at once.
+    /// The most containers at once, at most 10000; 0 allows none.
     #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 10000)]
     containers: Option<Option<u32>>,
-    /// Processes and threads of each container.
+    /// The most processes and threads of each container, from 16 to 4194304.
     #[serde(default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>, minimum = 16, maximum = 4194304)]
     pids: Option<Option<u32>>,
-    /// What becomes of a request for which there is no room now; null is as if it was left out.
+    /// What happens to a request for which there is no room now. Null has the effect of leaving the field out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<Policy>,
 }
 
-/// What becomes of a request for which there is no room now.
+/// What happens to a request for which there is no room now: `queue` (it waits for its turn) or `reject` (it is refused).
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = LimitPolicy)]
 pub enum Policy {
     /// It waits for its turn.
     #[default]
@@ -68,27 +73,29 @@ pub enum Policy {
     Reject,
 }
 
-/// An agent.
+/// An agent (principal): its limits and its sessions.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Agent {
-    /// Its name.
+    /// The name of the agent.
+    #[schema(pattern = "^[a-z0-9][a-z0-9_-]{0,39}$", example = "default")]
     pub name: String,
-    /// What it may use.
+    /// What the agent may use.
     pub limits: Limits,
-    /// Where each of these comes from: `set` by this API, the `configuration`, or the `default` of all agents.
+    /// Where each limit comes from.
     pub sources: Sources,
-    /// Its sessions that run, or are being brought up.
+    /// How many sessions of the agent run or are being started.
     pub running: u32,
-    /// Its requests that wait.
+    /// How many requests of the agent wait.
     pub queued: usize,
-    /// How the CPU quota is held here; null before an engine has answered.
+    /// How this host enforces the limit of CPUs; null before an engine has answered.
     pub cpu_enforcement: Option<CpuHeld>,
-    /// What of the limits is not enforced here, in sentences.
+    /// The limits that this host does not enforce, in sentences.
     pub not_enforced: Vec<String>,
 }
 
-/// How a CPU quota is held.
+/// How a limit of CPUs is enforced: `together` (all containers of the agent share one quota), `apart` (each container has a
+/// part of the quota), or `not`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CpuHeld {
@@ -192,36 +199,43 @@ fn describe(api: &Api, name: &AgentName) -> Agent {
     }
 }
 
-/// List agents that limits are set for, or that have sessions
-#[utoipa::path(get, path = "/agents", tag = "agents", responses((status = 200, body = Vec<Agent>)))]
+/// List the agents that limits are set for or that have sessions
+///
+/// Each agent comes with its limits, where each limit comes from, and what this host does not enforce.
+#[utoipa::path(get, path = "/agents", tag = "agents", operation_id = "listAgents",
+    responses((status = 200, description = "The agents.", body = Vec<Agent>), Unavailable))]
 pub(super) async fn list(State(api): State<Api>) -> Result<axum::Json<Vec<Agent>>, Problem> {
     let agents = api.manager.agents().await?;
     Ok(axum::Json(agents.iter().map(|agent| describe(&api, agent)).collect()))
 }
 
-/// Show an agent; one that nothing was said of has the limits of all others
-#[utoipa::path(get, path = "/agents/{name}", tag = "agents", params(("name" = String, Path, description = "The agent")),
-    responses((status = 200, body = Agent), (status = 404, body = Problem, content_type = "application/problem+json")))]
+/// Show an agent
+///
+/// An agent that neither the configuration nor this API names has the default limits.
+#[utoipa::path(get, path = "/agents/{name}", tag = "agents", operation_id = "getAgent",
+    params(("name" = String, Path, description = "The name of the agent.")),
+    responses((status = 200, description = "The agent.", body = Agent), NotFound))]
 pub(super) async fn show(State(api): State<Api>, Path(name): Path<AgentName>) -> axum::Json<Agent> {
     axum::Json(describe(&api, &name))
 }
 
-/// Set an agent's limits, for what runs, too
+/// Set the limits of an agent
 ///
-/// They last, also when the service is started anew, and go before its configuration until they are taken back. What was
-/// set before and is left out now is as the configuration says again. What could not be changed for what runs is named in
-/// `notEnforced`.
-#[utoipa::path(put, path = "/agents/{name}", tag = "agents", request_body = NewLimits,
-    params(("name" = String, Path, description = "The agent")),
+/// The limits hold for running sessions, too. They last over restarts of the service and have precedence over its configuration
+/// until they are reset. A limit that is left out is as the configuration says, even if it was set before. `notEnforced` names
+/// what could not be changed for running sessions.
+#[utoipa::path(put, path = "/agents/{name}", tag = "agents", operation_id = "setAgentLimits",
+    request_body(content = NewLimits, description = "The limits to set."),
+    params(("name" = String, Path, description = "The name of the agent.")),
     responses(
-        (status = 200, body = Agent),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The agent with its new limits.", body = Agent),
+        BadRequest,
+        NotFound,
+        Conflict,
+        TooLarge,
+        NotJson,
+        Unprocessable,
+        Unavailable,
     ))]
 pub(super) async fn set(
     State(api): State<Api>,
@@ -232,12 +246,15 @@ pub(super) async fn set(
     change(&api, &peer, &name, "agent.limits", Some(limits.read()?)).await
 }
 
-/// Take back what was set of an agent's limits: they are the configuration's again, for what runs, too
-#[utoipa::path(delete, path = "/agents/{name}", tag = "agents", params(("name" = String, Path, description = "The agent")),
+/// Reset the limits of an agent
+///
+/// The limits are as the configuration says again, for running sessions, too.
+#[utoipa::path(delete, path = "/agents/{name}", tag = "agents", operation_id = "resetAgentLimits",
+    params(("name" = String, Path, description = "The name of the agent.")),
     responses(
-        (status = 200, description = "What holds now", body = Agent),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The agent with the limits that hold now.", body = Agent),
+        NotFound,
+        Unavailable,
     ))]
 pub(super) async fn reset(
     State(api): State<Api>,

@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 use super::Api;
+use super::document::{EventStream, GAP};
 use super::extract::{Path, Query};
+use super::failures::{BadRequest, NotFound, Unavailable};
 use super::problem::Problem;
 use super::sessions::find;
 use crate::cli::show::style::Style;
@@ -39,12 +41,12 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The header by which a client that comes back says what it has seen.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// From where.
+/// Where to begin.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
-    /// Events after this number; the header `Last-Event-ID` goes before it.
+    /// Only events after this number. The header `Last-Event-ID` has precedence. Default: 0, all events.
     after: Option<u64>,
 }
 
@@ -161,22 +163,23 @@ async fn reader(api: &Api, id: SessionId, after: u64) -> Result<Reader, Problem>
     })
 }
 
-/// Watch a session's events, from the first or from a cursor, until its end
+/// Follow the events of a session
 ///
-/// Each event's id is its number in the session, its name the event's kind, its data the event as JSON. An event named
-/// `gap` says that the numbers `from` to `to` are no longer stored; where these are the last ones, nothing follows. A client that
-/// comes back after the last event of a session that has ended gets 204, which tells an `EventSource` not to ask again.
-#[utoipa::path(get, path = "/sessions/{id}/events", tag = "sessions",
+/// The events come as server-sent events, from the first one or from a cursor, until the session ends. The id of each event is
+/// its number in the session, its name is its `kind`, and its data is the event as JSON. An event named `gap` says that the
+/// events `from` to `to` are no longer stored; if these are the last ones, nothing follows. A client
+/// that comes back after the last event of a session that has ended gets 204, which tells an `EventSource` not to ask again.
+#[utoipa::path(get, path = "/sessions/{id}/events", tag = "sessions", operation_id = "watchSessionEvents",
     params(
-        ("id" = String, Path, description = "The session"), EventsQuery,
-        ("Last-Event-ID" = Option<u64>, Header, description = "The number of the last event that was seen"),
+        ("id" = String, Path, description = "The id of the session."), EventsQuery,
+        ("Last-Event-ID" = Option<u64>, Header, description = "The number of the last event that the client has seen."),
     ),
     responses(
-        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
-        (status = 204, description = "The session has ended, and the client has seen its last event"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The events of the session.", body = EventStream, content_type = "text/event-stream"),
+        (status = 204, description = "The session has ended, and the client has seen its last event."),
+        BadRequest,
+        NotFound,
+        Unavailable,
     ))]
 pub(super) async fn events(
     State(api): State<Api>,
@@ -205,7 +208,7 @@ pub(super) async fn events(
 
 fn sse(next: Next) -> Event {
     match next {
-        Next::Gap(gap) => Event::default().event("gap").data(json!(gap).to_string()),
+        Next::Gap(gap) => Event::default().event(GAP).data(json!(gap).to_string()),
         Next::Event(event) => {
             let value = serde_json::to_value(&*event).unwrap_or_default();
             let kind = value.get("kind").and_then(|kind| kind.as_str()).unwrap_or("event");
@@ -216,25 +219,27 @@ fn sse(next: Next) -> Event {
     }
 }
 
-/// Whether to stay.
+/// Whether to wait for more.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LogsQuery {
-    /// Wait for more until the session ends.
+    /// Whether to wait for more until the session ends. Default: false.
     #[serde(default)]
     #[param(default = false)]
     follow: bool,
 }
 
-/// Read a session's transcript as text
-#[utoipa::path(get, path = "/sessions/{id}/logs", tag = "sessions",
-    params(("id" = String, Path, description = "The session"), LogsQuery),
+/// Read the transcript of a session as text
+///
+/// The transcript is what `aigo logs` shows: for people, in a form that may change.
+#[utoipa::path(get, path = "/sessions/{id}/logs", tag = "sessions", operation_id = "getSessionLogs",
+    params(("id" = String, Path, description = "The id of the session."), LogsQuery),
     responses(
-        (status = 200, body = String, content_type = "text/plain; charset=utf-8"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The transcript.", body = String, content_type = "text/plain; charset=utf-8"),
+        BadRequest,
+        NotFound,
+        Unavailable,
     ))]
 pub(super) async fn logs(
     State(api): State<Api>,

@@ -11,14 +11,15 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::document::{BuildLogStream, END};
 use super::extract::{OptionalJson, Path, Query};
+use super::failures::{BadRequest, Conflict, NotFound, NotJson, Unavailable, Unprocessable};
 use super::guard::Peer;
 use super::problem::{FieldError, Problem};
 use super::{Api, PREFIX};
-use crate::image;
+use crate::image::{self, Versions};
 use crate::policy::image_name;
 use crate::request::DEFAULT_IMAGE;
 use crate::serve::builds::{Build, StartError, State as BuildState};
@@ -27,47 +28,48 @@ use crate::store::{Decision, NewAudit};
 /// A comment this often keeps middle boxes from closing a silent stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Which image.
+/// Which image to look for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {
-    /// Its tag.
+    /// The tag of the image. Default: `aigo-agent-runner:latest`.
     #[param(default = "aigo-agent-runner:latest")]
     image_tag: Option<String>,
 }
 
-/// Whether an image is there, and what is in it.
+/// An image: whether the engine has it, and what is in it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ImageState {
-    /// Its tag.
+    /// The tag of the image.
     tag: String,
-    /// The engine has it.
+    /// Whether the engine has the image.
     present: bool,
-    /// The engine's id of it.
+    /// The engine's id of the image; null if the engine does not have it.
     id: Option<String>,
-    /// Bytes, shared layers included.
+    /// The size of the image in bytes, shared layers included; null if the engine does not have it.
     size: Option<u64>,
-    /// When it was made.
+    /// When the image was made; null if that is not known.
     #[schema(value_type = Option<String>, format = DateTime)]
     created: Option<Timestamp>,
-    /// It is being built.
+    /// Whether the image is being built by this service.
     building: bool,
-    /// Versions by tool: `python`, `node`, `runner`, `claude`, …
-    #[schema(value_type = Object)]
-    versions: Value,
-    /// What a person should know or do.
+    /// The versions of the tools in the image; null if the engine does not have it.
+    versions: Option<Versions>,
+    /// What a person should know or do, in sentences.
     notes: Vec<String>,
 }
 
-/// Tell whether the image is there
-#[utoipa::path(get, path = "/image/status", tag = "image", params(StatusQuery),
+/// Show whether an image is there, and what is in it
+///
+/// The versions of the tools are read from the labels that the build gives to the image.
+#[utoipa::path(get, path = "/image/status", tag = "image", operation_id = "getImageStatus", params(StatusQuery),
     responses(
-        (status = 200, body = ImageState),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The image.", body = ImageState),
+        BadRequest,
+        Unprocessable,
+        Unavailable,
     ))]
 pub(super) async fn status(
     State(api): State<Api>,
@@ -86,49 +88,61 @@ pub(super) async fn status(
         size: image.as_ref().map(|image| image.size),
         created: image.as_ref().and_then(|image| image.created),
         building,
-        versions: image.and_then(|image| serde_json::to_value(image.versions).ok()).unwrap_or_default(),
+        versions: image.map(|image| image.versions),
         notes: status.notes,
     }))
 }
 
-/// What is to be built.
+/// The image that is to be built.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct NewBuild {
-    /// The tag to give.
+    /// The tag that the image gets. Default: `aigo-agent-runner:latest`.
     #[serde(default)]
     #[schema(default = "aigo-agent-runner:latest")]
     image_tag: Option<String>,
 }
 
-/// A build.
+/// A build of an image.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BuildInfo {
-    /// Its id.
+    /// The id of the build.
     build_id: String,
     /// The tag that the image gets.
     image_tag: String,
-    /// `building`, `done` or `failed`.
-    status: &'static str,
-    /// The engine's id of the image, once it is there.
+    /// How the build stands.
+    status: BuildStatus,
+    /// The engine's id of the image; null before the build has ended well.
     image_id: Option<String>,
-    /// Why it failed, with the last lines of the failing step.
+    /// Why the build failed, with the last lines of the failing step; null if it did not.
     error: Option<String>,
-    /// Since when.
+    /// When the build began.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
-    /// Until when.
+    /// When the build ended; null before the end.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
+}
+
+/// How a build stands: `building`, `done` or `failed`.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum BuildStatus {
+    /// The build runs.
+    Building,
+    /// The build has ended, and the image is there.
+    Done,
+    /// The build has ended without an image.
+    Failed,
 }
 
 impl From<Build> for BuildInfo {
     fn from(build: Build) -> Self {
         let (status, image_id, error) = match build.state {
-            BuildState::Building => ("building", None, None),
-            BuildState::Done(id) => ("done", Some(id), None),
-            BuildState::Failed(error) => ("failed", None, Some(error)),
+            BuildState::Building => (BuildStatus::Building, None, None),
+            BuildState::Done(id) => (BuildStatus::Done, Some(id), None),
+            BuildState::Failed(error) => (BuildStatus::Failed, None, Some(error)),
         };
         Self {
             build_id: build.id,
@@ -142,15 +156,19 @@ impl From<Build> for BuildInfo {
     }
 }
 
-/// Build the image in the background
-#[utoipa::path(post, path = "/image/build", tag = "image", request_body(content = Option<NewBuild>),
+/// Build an image in the background
+///
+/// One build is made at a time for each tag, and four at once.
+#[utoipa::path(post, path = "/image/build", tag = "image", operation_id = "buildImage",
+    request_body(content = Option<NewBuild>, description = "The image to build; it may be left out."),
     responses(
-        (status = 202, body = BuildInfo, headers(("location" = String, description = "Where it can be followed"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The build has begun.", body = BuildInfo,
+            headers(("location" = String, description = "The path of the build."))),
+        BadRequest,
+        Conflict,
+        NotJson,
+        Unprocessable,
+        Unavailable,
     ))]
 pub(super) async fn build(
     State(api): State<Api>,
@@ -180,9 +198,12 @@ fn no_build(id: &str) -> Problem {
     Problem::not_found(format!("there is no build {id}; builds are forgotten when the service ends"))
 }
 
-/// Tell how a build stands
-#[utoipa::path(get, path = "/image/build/{id}", tag = "image", params(("id" = String, Path, description = "The build")),
-    responses((status = 200, body = BuildInfo), (status = 404, body = Problem, content_type = "application/problem+json")))]
+/// Show how a build stands
+///
+/// The service remembers its last 32 builds until it ends.
+#[utoipa::path(get, path = "/image/build/{id}", tag = "image", operation_id = "getImageBuild",
+    params(("id" = String, Path, description = "The id of the build.")),
+    responses((status = 200, description = "The build.", body = BuildInfo), NotFound))]
 pub(super) async fn build_state(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -190,14 +211,16 @@ pub(super) async fn build_state(
     api.builds.find(&id).map(|build| axum::Json(build.into())).ok_or_else(|| no_build(&id))
 }
 
-/// Watch a build's log, from its beginning, until its end
+/// Follow the log of a build
 ///
-/// Events are named `phase`, `step`, `step_done`, `line` and `warning`; the last one is `end` with the build as data.
-#[utoipa::path(get, path = "/image/build/{id}/log", tag = "image", params(("id" = String, Path, description = "The build")),
+/// The log comes as server-sent events, from the beginning of the build to its end. Events are named `phase`, `step`,
+/// `step_done`, `line` and `warning`; the last one is `end` with the build as its data.
+#[utoipa::path(get, path = "/image/build/{id}/log", tag = "image", operation_id = "watchImageBuild",
+    params(("id" = String, Path, description = "The id of the build.")),
     responses(
-        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The log of the build.", body = BuildLogStream, content_type = "text/event-stream"),
+        NotFound,
+        Unavailable,
     ))]
 pub(super) async fn build_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
     if api.builds.find(&id).is_none() {
@@ -244,7 +267,7 @@ impl LogReader {
             } else {
                 self.over = true;
                 let data = serde_json::to_string(&BuildInfo::from(build)).unwrap_or_default();
-                return Some(Event::default().event("end").data(data));
+                return Some(Event::default().event(END).data(data));
             }
         }
     }

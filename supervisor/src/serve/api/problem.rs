@@ -9,33 +9,35 @@ use crate::error_chain::chain;
 use crate::policy::{Field, Reason};
 
 /// The media type of a problem document (RFC 9457 section 3).
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// An error as clients see it.
+/// An error, as a problem document (RFC 9457).
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
-    /// Which kind of problem: a stable name for programs.
+    /// The kind of problem: a stable name for programs.
     #[serde(rename = "type")]
     #[schema(example = "urn:aigo:problem:not-found")]
     kind: String,
-    /// The kind in words.
+    /// The kind of problem in words.
     title: &'static str,
-    /// The HTTP status.
+    /// The HTTP status of the response.
+    #[schema(minimum = 400, maximum = 599, example = 404)]
     status: u16,
-    /// This very problem, and what to do about it.
+    /// What went wrong this time and what to do about it, as a sentence.
     detail: String,
-    /// What is wrong with the request, field by field.
+    /// What is wrong with the request, field by field; absent if the problem is not about single fields.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     errors: Vec<FieldError>,
 }
 
-/// What is wrong with one field.
+/// What is wrong with one field of the request.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Which, as a JSON pointer (RFC 6901); empty for the whole document.
+    /// The field as a JSON pointer (RFC 6901); empty for the whole body.
     #[schema(example = "/limits/cpus")]
     pub pointer: String,
-    /// What.
+    /// What is wrong with the field and what is allowed, as a sentence.
     pub detail: String,
 }
 

@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 
 use super::Api;
 use super::extract::Query;
+use super::failures::{BadRequest, Unavailable};
 use super::problem::Problem;
 use super::sessions::ListQuery;
 use super::wire::{AuditEntry, Page, Run};
@@ -18,8 +19,10 @@ const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 
 /// List past and present executions, newest first
-#[utoipa::path(get, path = "/run-history", tag = "records", params(ListQuery),
-    responses((status = 200, body = Page<Run>), (status = 400, body = Problem, content_type = "application/problem+json")))]
+///
+/// Executions are listed for as long as the service stores them (`retention` of the configuration).
+#[utoipa::path(get, path = "/run-history", tag = "records", operation_id = "listRunHistory", params(ListQuery),
+    responses((status = 200, description = "A page of executions.", body = Page<Run>), BadRequest))]
 pub(super) async fn history(
     State(api): State<Api>,
     Query(query): Query<ListQuery>,
@@ -29,22 +32,24 @@ pub(super) async fn history(
     Ok(axum::Json(Page { items, next_cursor: page.next_cursor }))
 }
 
-/// Which page.
+/// Which page of the audit log.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
-    /// Lines of a page.
+    /// The number of lines of a page, from 1 to 1000. Default: 100.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
-    /// What the page before said.
+    /// The `nextCursor` of the page before. Default: the first page.
     #[param(minimum = 0, maximum = 9223372036854775807i64)]
     cursor: Option<i64>,
 }
 
 /// List who asked for what and what was decided, newest first
-#[utoipa::path(get, path = "/audit-log", tag = "records", params(AuditQuery),
-    responses((status = 200, body = Page<AuditEntry>), (status = 400, body = Problem, content_type = "application/problem+json")))]
+///
+/// The service keeps the last 100,000 lines.
+#[utoipa::path(get, path = "/audit-log", tag = "records", operation_id = "listAuditLog", params(AuditQuery),
+    responses((status = 200, description = "A page of the audit log.", body = Page<AuditEntry>), BadRequest))]
 pub(super) async fn audit_log(
     State(api): State<Api>,
     Query(query): Query<AuditQuery>,
@@ -63,14 +68,23 @@ pub(super) async fn audit_log(
 }
 
 /// Show the figures
-#[utoipa::path(get, path = "/metrics", tag = "records", responses((status = 200, body = Metrics)))]
+///
+/// The figures of running sessions are at most a second old.
+#[utoipa::path(get, path = "/metrics", tag = "records", operation_id = "getMetrics",
+    responses((status = 200, description = "The figures.", body = Metrics), Unavailable))]
 pub(super) async fn metrics(State(api): State<Api>) -> Result<axum::Json<Metrics>, Problem> {
     Ok(axum::Json(metrics::gather(&api.manager, api.started).await?))
 }
 
-/// Show the figures in the format of Prometheus
-#[utoipa::path(get, path = "/metrics", tag = "records",
-    responses((status = 200, body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")))]
+/// Show the figures for Prometheus
+///
+/// The figures have labels for at most 250 sessions and 250 agents, those that use the most memory.
+#[utoipa::path(get, path = "/metrics", tag = "records", operation_id = "getOpenMetrics",
+    responses(
+        (status = 200, description = "The figures in the OpenMetrics text format.", body = String,
+            content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        Unavailable,
+    ))]
 pub(super) async fn prometheus(State(api): State<Api>) -> Result<Response, Problem> {
     let text = metrics::gather(&api.manager, api.started).await?.open_metrics();
     let text = text.map_err(|error| Problem::internal(error.to_string()))?;

@@ -8,6 +8,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::extract::{Json, OptionalJson, Path, Query};
+use super::failures::{
+    BadRequest, Conflict, Forbidden, NoRoom, NotFound, NotJson, TooLarge, Unavailable, Unprocessable,
+};
 use super::guard::Peer;
 use super::problem::{FieldError, Problem};
 use super::wire::{Close, NewMessage, Page, Sent, Session};
@@ -31,15 +34,14 @@ const MAX_PAGE: usize = 500;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// Only those with this status.
-    #[param(inline)]
+    /// Only sessions with this status. Default: any.
     pub(super) status: Option<Status>,
-    /// Only those of this agent.
+    /// Only sessions of this agent (principal). Default: any.
     pub(super) agent: Option<String>,
-    /// Items of a page.
+    /// The number of items of a page, from 1 to 500. Default: 50.
     #[param(minimum = 1, maximum = 500, default = 50)]
     pub(super) limit: Option<usize>,
-    /// What the page before said.
+    /// The `nextCursor` of the page before. Default: the first page.
     #[param(pattern = "^[0-9a-f]{12}$")]
     pub(super) cursor: Option<String>,
 }
@@ -67,8 +69,10 @@ impl ListQuery {
 }
 
 /// List sessions, newest first
-#[utoipa::path(get, path = "/sessions", tag = "sessions", params(ListQuery),
-    responses((status = 200, body = Page<Session>), (status = 400, body = Problem, content_type = "application/problem+json")))]
+///
+/// Running sessions come with what their containers use now.
+#[utoipa::path(get, path = "/sessions", tag = "sessions", operation_id = "listSessions", params(ListQuery),
+    responses((status = 200, description = "A page of sessions.", body = Page<Session>), BadRequest))]
 pub(super) async fn list(
     State(api): State<Api>,
     Query(query): Query<ListQuery>,
@@ -80,19 +84,22 @@ pub(super) async fn list(
 }
 
 /// Start a session
-#[utoipa::path(post, path = "/sessions", tag = "sessions", request_body = NewSession,
+///
+/// Only `workspace` and, unless `keepOpen` is true or the program is a command, `prompt` are needed.
+#[utoipa::path(post, path = "/sessions", tag = "sessions", operation_id = "createSession",
+    request_body(content = NewSession, description = "The session to start."),
     responses(
-        (status = 201, description = "It is being brought up", body = Session,
-            headers(("location" = String, description = "Where it can be watched"))),
-        (status = 202, description = "There is no room yet: it waits in the queue", body = Session,
-            headers(("location" = String, description = "Where it can be watched"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 201, description = "The session is being started.", body = Session,
+            headers(("location" = String, description = "The path of the session."))),
+        (status = 202, description = "There is no room yet: the session waits in the queue.", body = Session,
+            headers(("location" = String, description = "The path of the session."))),
+        BadRequest,
+        Forbidden,
+        TooLarge,
+        NotJson,
+        Unprocessable,
+        NoRoom,
+        Unavailable,
     ))]
 pub(super) async fn create(
     State(api): State<Api>,
@@ -152,26 +159,32 @@ pub(super) async fn find(api: &Api, id: &SessionId) -> Result<SessionRow, Proble
 }
 
 /// Show a session
-#[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "The session")),
-    responses((status = 200, body = Session), (status = 404, body = Problem, content_type = "application/problem+json")))]
+///
+/// A running session comes with what its container uses now, a session that has ended with its figures.
+#[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", operation_id = "getSession",
+    params(("id" = String, Path, description = "The id of the session.")),
+    responses((status = 200, description = "The session.", body = Session), NotFound))]
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<SessionId>) -> Result<axum::Json<Session>, Problem> {
     let session = Session::from(find(&api, &id).await?);
     Ok(axum::Json(session.with_usage(&*api.manager.usage().await)))
 }
 
 /// Send a message to a running session
-#[utoipa::path(post, path = "/sessions/{id}/messages", tag = "sessions", request_body = NewMessage,
-    params(("id" = String, Path, description = "The session")),
+///
+/// The agent gets the message while it works, and answers it in its turn.
+#[utoipa::path(post, path = "/sessions/{id}/messages", tag = "sessions", operation_id = "sendMessage",
+    request_body(content = NewMessage, description = "The message."),
+    params(("id" = String, Path, description = "The id of the session.")),
     responses(
-        (status = 202, body = Sent),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The message was accepted; the agent gets it while it works.", body = Sent),
+        BadRequest,
+        NotFound,
+        Conflict,
+        TooLarge,
+        NotJson,
+        Unprocessable,
         (status = 503, body = Problem, content_type = "application/problem+json",
-            description = "The session's owner is too busy; `detail` says whether it carries it out later"),
+            description = "The owner of the session has no time now; `detail` says whether the request is carried out later."),
     ))]
 pub(super) async fn message(
     State(api): State<Api>,
@@ -187,14 +200,17 @@ pub(super) async fn message(
     Ok((StatusCode::ACCEPTED, axum::Json(Sent { id: sent.unwrap_or_default() })).into_response())
 }
 
-/// Stop the current turn; the session goes on
-#[utoipa::path(post, path = "/sessions/{id}/interrupt", tag = "sessions", params(("id" = String, Path, description = "The session")),
+/// Stop the current turn of a session
+///
+/// The session goes on.
+#[utoipa::path(post, path = "/sessions/{id}/interrupt", tag = "sessions", operation_id = "interruptSession",
+    params(("id" = String, Path, description = "The id of the session.")),
     responses(
-        (status = 202, description = "The agent is told"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The agent was asked to stop its turn."),
+        NotFound,
+        Conflict,
         (status = 503, body = Problem, content_type = "application/problem+json",
-            description = "The session's owner is too busy; `detail` says whether it carries it out later"),
+            description = "The owner of the session has no time now; `detail` says whether the request is carried out later."),
     ))]
 pub(super) async fn interrupt(
     State(api): State<Api>,
@@ -206,17 +222,20 @@ pub(super) async fn interrupt(
 }
 
 /// End a session gracefully
-#[utoipa::path(post, path = "/sessions/{id}/close", tag = "sessions", params(("id" = String, Path, description = "The session")),
-    request_body(content = Option<Close>),
+///
+/// The agent finishes what it does. After `graceSecs` it is ended by force.
+#[utoipa::path(post, path = "/sessions/{id}/close", tag = "sessions", operation_id = "closeSession",
+    params(("id" = String, Path, description = "The id of the session.")),
+    request_body(content = Option<Close>, description = "How to close the session; it may be left out."),
     responses(
-        (status = 202, description = "It is ending"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The session is being closed."),
+        BadRequest,
+        NotFound,
+        Conflict,
+        NotJson,
+        Unprocessable,
         (status = 503, body = Problem, content_type = "application/problem+json",
-            description = "The session's owner is too busy; `detail` says whether it carries it out later"),
+            description = "The owner of the session has no time now; `detail` says whether the request is carried out later."),
     ))]
 pub(super) async fn close(
     State(api): State<Api>,
@@ -235,13 +254,16 @@ pub(super) async fn close(
 }
 
 /// Kill a session
-#[utoipa::path(post, path = "/sessions/{id}/cancel", tag = "sessions", params(("id" = String, Path, description = "The session")),
+///
+/// The agent has no time to save its work.
+#[utoipa::path(post, path = "/sessions/{id}/cancel", tag = "sessions", operation_id = "cancelSession",
+    params(("id" = String, Path, description = "The id of the session.")),
     responses(
-        (status = 202, description = "It is being killed"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "The session is being killed."),
+        NotFound,
+        Conflict,
         (status = 503, body = Problem, content_type = "application/problem+json",
-            description = "The session's owner is too busy; `detail` says whether it carries it out later"),
+            description = "The owner of the session has no time now; `detail` says whether the request is carried out later."),
     ))]
 pub(super) async fn cancel(
     State(api): State<Api>,

@@ -11,43 +11,70 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::Api;
+use super::failures::Unavailable;
 use super::problem::Problem;
 use crate::doctor::{self, Check, Subject};
+use crate::engine;
 use crate::request::DEFAULT_IMAGE;
 
-/// Which engine answers.
+/// The container engine that the service uses.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Runtime {
-    /// Whether one does.
+    /// Whether an engine answers.
     available: bool,
-    /// `docker`, `podman` or `apple_container`.
-    backend: Option<String>,
-    /// Its version.
+    /// The engine: `docker`, `podman` or `apple_container`; null if none answers.
+    backend: Option<Backend>,
+    /// The version of the engine; null if none answers.
     version: Option<String>,
     /// How containers reach the host.
     networking: Networking,
-    /// One line for people; if none answers, why and what to do.
+    /// What engine answers, or why none does and what to do about it, as one line for people.
     message: String,
+}
+
+/// A container engine: `docker`, `podman`, or `apple_container` (Apple Container).
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Backend {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// Apple Container.
+    AppleContainer,
+}
+
+impl From<engine::Backend> for Backend {
+    fn from(backend: engine::Backend) -> Self {
+        match backend {
+            engine::Backend::Docker => Self::Docker,
+            engine::Backend::Podman => Self::Podman,
+            engine::Backend::AppleContainer => Self::AppleContainer,
+        }
+    }
 }
 
 /// How containers reach the host.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Networking {
-    /// The host's address on the engine's default network.
+    /// The address of the host on the engine's default network; null if it is not known.
     host_gateway: Option<String>,
-    /// What a `run` command line needs for the name `host-gateway`.
+    /// The arguments that the engine's `run` command needs for the name `host-gateway`.
     extra_run_args: Vec<String>,
 }
 
-/// Tell which engine answers
-#[utoipa::path(get, path = "/runtime", tag = "system", responses((status = 200, body = Runtime)))]
+/// Show which engine answers
+///
+/// The answer has the status 200 even if no engine answers; then `message` says what to do.
+#[utoipa::path(get, path = "/runtime", tag = "system", operation_id = "getRuntime",
+    responses((status = 200, description = "The engine, or why none answers.", body = Runtime)))]
 pub(super) async fn runtime(State(api): State<Api>) -> axum::Json<Runtime> {
     axum::Json(match api.manager.engine.get().await {
         Ok((_, info)) => Runtime {
             available: true,
-            backend: Some(info.backend.name().to_owned()),
+            backend: Some(info.backend.into()),
             version: Some(info.version),
             networking: Networking {
                 host_gateway: info.networking.host_gateway.map(|address| address.to_string()),
@@ -67,11 +94,11 @@ pub(super) async fn runtime(State(api): State<Api>) -> axum::Json<Runtime> {
 
 /// Check everything that can break a first run
 ///
-/// One at a time: it starts containers.
-#[utoipa::path(get, path = "/doctor", tag = "system",
+/// The checks start containers and may take a minute. Only one run of them is made at a time.
+#[utoipa::path(get, path = "/doctor", tag = "system", operation_id = "runDoctor",
     responses(
-        (status = 200, body = Vec<Check>),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The checks in their order.", body = Vec<Check>),
+        Unavailable,
     ))]
 pub(super) async fn doctor(State(api): State<Api>) -> Result<axum::Json<Vec<Check>>, Problem> {
     let _turn = api.doctors.try_acquire().map_err(|_| Problem::busy("the checks run already; try again"))?;
@@ -88,17 +115,22 @@ pub(super) async fn doctor(State(api): State<Api>) -> Result<axum::Json<Vec<Chec
     Ok(axum::Json(doctor::run(&subject, &|name| std::env::var_os(name), &cancel).await.checks))
 }
 
-/// Tell that the service runs
-#[utoipa::path(get, path = "/healthz", tag = "system", responses((status = 200, body = String, content_type = "text/plain; charset=utf-8")))]
+/// Show that the service runs
+///
+/// This call looks at nothing else: see `/readyz`.
+#[utoipa::path(get, path = "/healthz", tag = "system", operation_id = "getHealth",
+    responses((status = 200, description = "The service runs.", body = String, content_type = "text/plain; charset=utf-8")))]
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Tell whether the service can start sessions: its store and an engine answer
-#[utoipa::path(get, path = "/readyz", tag = "system",
+/// Show whether the service can start sessions
+///
+/// The service is ready if its store and an engine answer.
+#[utoipa::path(get, path = "/readyz", tag = "system", operation_id = "getReadiness",
     responses(
-        (status = 200, body = String, content_type = "text/plain; charset=utf-8"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The service is ready.", body = String, content_type = "text/plain; charset=utf-8"),
+        Unavailable,
     ))]
 pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Problem> {
     api.manager.store.audit_log(None, 1).await?;
@@ -106,12 +138,14 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Probl
     Ok("ok\n")
 }
 
-/// This document
-#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "system",
-    responses((status = 200, body = Object, content_type = "application/json")))]
+/// Get this document
+///
+/// The document is generated from the code of the service that answers.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "system", operation_id = "getOpenApi",
+    responses((status = 200, description = "This document, as OpenAPI 3.1.", body = Object, content_type = "application/json")))]
 pub(super) async fn openapi() -> Result<Response, Problem> {
     static TEXT: OnceLock<Option<String>> = OnceLock::new();
-    let text = TEXT.get_or_init(|| super::document().to_pretty_json().ok());
+    let text = TEXT.get_or_init(|| super::openapi().and_then(|document| serde_json::to_string_pretty(&document)).ok());
     match text {
         Some(text) => {
             let media = HeaderValue::from_static("application/json");

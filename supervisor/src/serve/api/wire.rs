@@ -2,51 +2,55 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::document::EndReasonWord;
 use crate::serve::meter::{Reading, Usage};
 use crate::session::SessionId;
+use crate::session::event::Summary;
+use crate::session::status::Status;
 use crate::store::{AuditRow, Decision, SessionRow};
 
-/// A session.
+/// A session: an agent at work, waiting for room, or ended.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
-    /// Its id.
-    #[schema(value_type = String, pattern = "^[0-9a-f]{12}$")]
+    /// The id of the session.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{12}$", example = "73a5286aa485")]
     pub id: SessionId,
-    /// `queued`, `provisioning`, `running`, `closing`, `completed`, `failed`, `timeout` or `cancelled`.
-    pub status: &'static str,
-    /// Why it ended: `finished`, `closed`, `agent_exit`, `wall_timeout`, …
+    /// Where the session is in its life.
+    pub status: Status,
+    /// Why the session ended; absent before the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<EndReasonWord>)]
     pub reason: Option<&'static str>,
-    /// The same as a sentence.
+    /// Why the session ended and what to do about it, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// On whose account it runs.
+    /// The agent (principal) that the session is charged to.
+    #[schema(example = "default")]
     pub agent: String,
     /// What runs in the container: `claude` or `command`.
     pub program: String,
-    /// The image.
+    /// The image of the container.
+    #[schema(example = "aigo-agent-runner:latest")]
     pub image: String,
-    /// The user's folder.
+    /// The folder that the agent works on, as a path of the service's host.
     pub workspace: String,
-    /// When it was asked for.
+    /// When the session was asked for.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it ended.
+    /// When the session ended; absent before the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// The engine's id of its container.
+    /// The engine's id of the container; absent before the container was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Figures, once it has ended: duration, turns, tokens, cost, changes, result.
+    /// The figures of the session; absent before the end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub summary: Option<Value>,
-    /// What its container uses now, while it runs and where that can be read.
+    pub summary: Option<Summary>,
+    /// What the container uses now; absent if the session does not run or the container cannot be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
 }
@@ -63,7 +67,7 @@ impl Session {
 impl From<SessionRow> for Session {
     fn from(row: SessionRow) -> Self {
         Self {
-            status: row.status.word(),
+            status: row.status,
             reason: row.ending.as_ref().map(|ending| ending.reason.word()),
             detail: row.ending.and_then(|ending| ending.detail),
             agent: row.agent,
@@ -73,20 +77,20 @@ impl From<SessionRow> for Session {
             created_at: row.created_at,
             ended_at: row.ended_at,
             container: row.container,
-            summary: row.summary.and_then(|summary| serde_json::to_value(summary).ok()),
+            summary: row.summary,
             usage: None,
             id: row.id,
         }
     }
 }
 
-/// A page of a list.
+/// A page of a list, the newest item first.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Page<T> {
-    /// This page.
+    /// The items of this page.
     pub items: Vec<T>,
-    /// Give it as `cursor` for the next page; absent at the end.
+    /// The value of `cursor` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
@@ -95,24 +99,24 @@ pub struct Page<T> {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewMessage {
-    /// What it says, at most 1 MiB.
+    /// The text of the message, at most 8 MiB.
     #[schema(min_length = 1)]
     pub text: String,
 }
 
-/// What became of a message.
+/// A message that was accepted for the agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sent {
-    /// Its id: `input_accepted` in the events names it.
+    /// The id of the message; the event `input_accepted` names it when the agent has taken the message.
     pub id: String,
 }
 
-/// How a session is closed.
+/// How a session is to be closed.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Close {
-    /// Seconds that the agent may take to finish before it is ended by force; without it, as long as it takes.
+    /// The time in seconds that the agent may take to finish before it is ended by force, at most a day. Default: no limit.
     #[serde(default)]
     #[schema(maximum = 86400)]
     pub grace_secs: Option<u32>,
@@ -122,22 +126,23 @@ pub struct Close {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
-    /// Its number, growing.
+    /// The number of the line; later lines have larger numbers.
     pub id: u64,
-    /// When.
+    /// When the request came.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// Who, in words.
+    /// Who asked, in words.
     pub actor: String,
-    /// What.
+    /// What was asked for.
     #[schema(example = "session.create")]
     pub action: String,
-    /// About which session.
+    /// The session that the request is about; absent if it is about none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// `allowed` or `denied`.
+    /// What was decided.
     pub decision: Decision,
-    /// Why.
+    /// Why it was decided so, in sentences, with what was asked for.
+    #[schema(example = json!(["image `aigo-agent-runner:latest`"]))]
     pub reasons: Vec<String>,
 }
 
@@ -159,49 +164,58 @@ impl From<AuditRow> for AuditEntry {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
-    /// Its id.
+    /// The id of the execution; that of a session is the session's id.
     pub id: String,
-    /// What it is: `session`.
-    pub kind: &'static str,
-    /// On whose account it ran.
+    /// What was executed.
+    pub kind: RunKind,
+    /// The agent (principal) that the execution was charged to.
     pub agent: String,
-    /// Whose group it belongs to; sessions started by hand have none.
+    /// The group of the execution; null for a session that was started by hand.
     pub group: Option<String>,
-    /// The image.
+    /// The image of the container.
     pub image: String,
-    /// As of sessions.
-    pub status: &'static str,
-    /// As of sessions.
+    /// Same values as `Session.status`.
+    pub status: Status,
+    /// Same values as `Session.reason`; null before the end.
+    #[schema(value_type = Option<EndReasonWord>)]
     pub reason: Option<&'static str>,
-    /// The agent's exit code, if it ended by itself with another one than 0.
+    /// The exit code of the agent; null if the agent did not end by itself.
     pub exit_code: Option<i32>,
-    /// When it was asked for.
+    /// When the execution was asked for.
     #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When the execution ended; null before the end.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
-    /// Tokens, turns, cost and model requests.
+    /// The tokens, turns, model requests and cost of the execution.
     pub usage: RunUsage,
 }
 
-/// What a run used.
+/// What was executed: a `session`.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// A session.
+    Session,
+}
+
+/// What an execution used.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunUsage {
-    /// Tokens that the model read.
+    /// The tokens that the model read, without those from its cache.
     pub input_tokens: u64,
-    /// Tokens that the model wrote.
+    /// The tokens that the model wrote.
     pub output_tokens: u64,
-    /// Tokens that came from its cache.
+    /// The tokens that the model read from its cache.
     pub cache_read_tokens: u64,
-    /// Tokens that went into its cache.
+    /// The tokens that the model put into its cache.
     pub cache_write_tokens: u64,
-    /// Turns.
+    /// The number of turns.
     pub turns: u64,
-    /// Requests to the model service.
+    /// The number of requests to the model service.
     pub model_requests: u64,
-    /// US dollars as the agent reckons, where it does.
+    /// The cost in US dollars, as the agent computes it; null if the agent does not.
     pub cost_usd: Option<f64>,
 }
 
@@ -224,11 +238,11 @@ impl From<SessionRow> for Run {
         });
         Self {
             id: row.id.to_string(),
-            kind: "session",
+            kind: RunKind::Session,
             agent: row.agent,
             group: None,
             image: row.image,
-            status: row.status.word(),
+            status: row.status,
             reason: row.ending.as_ref().map(|ending| ending.reason.word()),
             exit_code,
             started_at: row.created_at,

@@ -42,9 +42,11 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
-/// Where a limit comes from.
+/// Where a limit comes from: `set` (by this API), `configuration` (the configuration names it for this agent), or `default` (it
+/// is the limit of every agent that the configuration does not name).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = LimitSource)]
 pub enum Source {
     /// It was set by the API.
     Set,
@@ -54,19 +56,20 @@ pub enum Source {
     Default,
 }
 
-/// Where each of an agent's limits comes from.
+/// Where each limit of an agent comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LimitSources)]
 pub struct Sources {
-    /// Of `cpus`.
+    /// Where `cpus` comes from.
     pub cpus: Source,
-    /// Of `memoryBytes`.
+    /// Where `memoryBytes` comes from.
     pub memory_bytes: Source,
-    /// Of `containers`.
+    /// Where `containers` comes from.
     pub containers: Source,
-    /// Of `pids`.
+    /// Where `pids` comes from.
     pub pids: Source,
-    /// Of `policy`.
+    /// Where `policy` comes from.
     pub policy: Source,
 }
 

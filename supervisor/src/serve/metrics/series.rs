@@ -44,7 +44,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("aigo");
         let sessions = Family::<OfStatus, Gauge>::default();
         for StatusCount { status, count } in &self.sessions {
-            sessions.get_or_create(&OfStatus { status }).set(whole(*count));
+            sessions.get_or_create(&OfStatus { status: status.word() }).set(whole(*count));
         }
         registry.register("sessions", "Sessions in the store by status", sessions);
         registry.register(
@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use crate::serve::meter::Usage;
     use crate::session::SessionId;
+    use crate::session::status::Status;
 
     fn measured(agent: &str, memory: u64) -> Measured {
         let usage = Usage {
@@ -177,7 +178,7 @@ mod tests {
         let unmeasured =
             vec![Unmeasured { id: SessionId::random(), agent: "default".into(), reason: "a reason".into() }];
         Metrics {
-            sessions: vec![StatusCount { status: "running", count: 3 }],
+            sessions: vec![StatusCount { status: Status::Running, count: 3 }],
             running: 3,
             queued: 0,
             usage: Total::of(&by_session),
