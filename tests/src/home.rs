@@ -14,6 +14,7 @@ use crate::engine::{self, Kind, Podman};
 use crate::host::unique;
 use crate::run::Builder;
 use crate::upstream::{KEY, Upstream};
+use crate::user::Account;
 use crate::{Script, binary};
 
 /// Variables that would change what is tested.
@@ -32,10 +33,13 @@ const FOREIGN: [&str; 8] = [
 #[derive(Debug)]
 pub struct Home {
     root: TempDir,
-    keeps_ipc: bool,
+    /// Folders of the user's own that have the names of our mount points.
+    keeps: Vec<&'static str>,
     podman: Option<Podman>,
     /// The address of an engine of the test's own.
     own: Option<String>,
+    /// The user who runs aigo here; `None` for the user of the test itself.
+    user: Option<Account>,
 }
 
 /// What a short-lived command said.
@@ -64,15 +68,12 @@ impl Home {
     /// If there is none.
     pub fn on_podman(podman: Podman) -> Option<Self> {
         podman.is_wanted().then(|| {
-            let mut home = Self::without_engine();
+            let user = match podman {
+                Podman::Rootful => None,
+                Podman::Rootless => Some(Account::of_rootless_podman()),
+            };
+            let mut home = Self::of(user);
             home.podman = Some(podman);
-            if podman == Podman::Rootless {
-                let user = Podman::user();
-                let give = |path: &Path| chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
-                // The user may not be able to reach the build's own folder.
-                fs::copy(binary::aigo(), home.program()).expect("a copy of aigo");
-                give(home.root.path()).and_then(|()| give(&home.workspace())).expect("giving files away takes root");
-            }
             home
         })
     }
@@ -82,7 +83,8 @@ impl Home {
     /// # Panics
     /// If no temporary directory can be made.
     pub fn on(engine: &Dockerd) -> Self {
-        let mut home = Self::without_engine();
+        // The engine's socket lies in a folder of root's.
+        let mut home = Self::of(None);
         home.own = Some(engine.address());
         home
     }
@@ -102,19 +104,50 @@ impl Home {
     /// # Panics
     /// If no temporary directory can be made.
     pub fn without_engine() -> Self {
+        Self::of(Account::chosen())
+    }
+
+    /// A fresh one whose data directory and workspace belong to the user.
+    fn of(user: Option<Account>) -> Self {
         let root = tempfile::Builder::new().prefix("aigo-test-").tempdir().expect("a temporary directory");
-        let home = Self { root, keeps_ipc: false, podman: None, own: None };
+        let home = Self { root, keeps: Vec::new(), podman: None, own: None, user };
         fs::create_dir(home.workspace()).expect("a fresh workspace");
         // Anybody may pass, as in a home folder: agents run as the workspace's owner.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(home.root.path(), open).expect("our own folder");
+        if home.user.is_some() {
+            // The user may not be able to reach the build's own folder. A second name costs nothing, but needs one disk.
+            let linked = fs::hard_link(binary::aigo(), home.program());
+            linked.or_else(|_| fs::copy(binary::aigo(), home.program()).map(drop)).expect("a copy of aigo");
+        }
+        home.give(home.root.path());
+        home.give(&home.workspace());
         home
+    }
+
+    /// Gives a file or folder of the test to the user who runs aigo, as if this user had made it.
+    fn give(&self, path: &Path) {
+        if let Some(user) = &self.user {
+            chown(path, Some(user.uid), Some(user.gid))
+                .expect("giving files away takes root, as which these tests run");
+        }
+    }
+
+    /// The user id of the aigo processes of this test.
+    pub fn uid(&self) -> u32 {
+        self.user.as_ref().map_or_else(|| nix::unistd::Uid::current().as_raw(), |user| user.uid)
     }
 
     /// The workspace has an `ipc` folder of its own that must still be there at the end.
     #[must_use]
-    pub fn keeping_ipc(mut self) -> Self {
-        self.keeps_ipc = true;
+    pub fn keeping_ipc(self) -> Self {
+        self.keeping("ipc")
+    }
+
+    /// The workspace has a folder of its own with the name of one of our mount points, which must still be there at the end.
+    #[must_use]
+    pub fn keeping(mut self, name: &'static str) -> Self {
+        self.keeps.push(name);
         self
     }
 
@@ -145,6 +178,7 @@ impl Home {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.root.path().join(name);
         fs::write(&path, content).expect("a file in our own folder");
+        self.give(&path);
         path
     }
 
@@ -156,14 +190,18 @@ impl Home {
         let path = self.file(name);
         fs::create_dir_all(path.parent().expect("a file has a folder")).expect("folders in our own workspace");
         fs::write(&path, content).expect("a file in our own workspace");
+        let workspace = self.workspace();
+        path.ancestors().take_while(|made| *made != workspace).for_each(|made| self.give(made));
         path
     }
 
-    /// Gives the workspace and what is in it to a user.
+    /// Gives the workspace and what is in it to a user. Where an ordinary user runs aigo, the workspace stays theirs:
+    /// aigo lets nobody but root work in the folder of another user.
     ///
     /// # Panics
     /// If this process may not (it takes root).
     pub fn give_workspace_to(&self, uid: u32) {
+        let uid = if self.user.is_some() { self.uid() } else { uid };
         fn give(path: &Path, uid: u32) {
             chown(path, Some(uid), Some(uid)).expect("giving files away takes root, as which these tests run");
             for entry in fs::read_dir(path).into_iter().flatten().flatten() {
@@ -175,14 +213,11 @@ impl Home {
 
     /// `aigo` with any arguments on this data directory, ready to be changed and started.
     pub fn aigo_command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = match self.podman {
-            None | Some(Podman::Rootful) => Command::new(binary::aigo()),
-            Some(Podman::Rootless) => {
-                let user = Podman::user();
-                let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", &uid, "--regid", &gid, "--init-groups"]).arg(self.program());
-                command.env("HOME", user.dir).env("XDG_RUNTIME_DIR", Podman::USER_DIR).current_dir(self.root.path());
+        let mut command = match &self.user {
+            None => Command::new(binary::aigo()),
+            Some(user) => {
+                let mut command = user.command(self.program());
+                command.current_dir(self.root.path());
                 command
             }
         };
@@ -278,7 +313,7 @@ impl Home {
         left.extend(self.sessions().into_iter().map(|id| format!("session folder {id}")));
         for name in ["ipc", "extra"] {
             let found = fs::symlink_metadata(self.file(name)).is_ok();
-            let wanted = name == "ipc" && self.keeps_ipc;
+            let wanted = self.keeps.contains(&name);
             if found != wanted {
                 let how = if found { "left" } else { "gone" };
                 left.push(format!("the folder `{name}` of the workspace is {how}"));

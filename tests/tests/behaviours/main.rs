@@ -11,6 +11,7 @@ mod faults;
 mod image;
 mod kill;
 mod limits;
+mod ordinary_users;
 mod output;
 mod owner;
 mod podman;
