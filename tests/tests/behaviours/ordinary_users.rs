@@ -72,3 +72,21 @@ fn sessions_of_a_service_are_whole() {
     assert_eq!(fs::metadata(home.file("made")).unwrap().uid(), home.uid());
     assert!(service.stop().success());
 }
+
+/// Root of the container is root of the host as far as files go (without user namespaces): nobody else may remove them.
+#[test]
+fn what_root_of_the_container_leaves_is_removed_or_named_with_the_remedy() {
+    let Some(home) = Home::open() else { return };
+    let script =
+        "sudo mkdir -p ipc/roots/a; sudo touch ipc/roots/a/file; sudo chmod 0 ipc/roots/a ipc/roots; echo made";
+    let run = home.command(script).finish().expect(Expect::FINISHED);
+    assert_eq!(run.texts(), ["made"]);
+    let left = home.sessions();
+    assert!(left.is_empty() || home.uid() != 0, "root may remove them: {left:?}");
+    for id in left {
+        let folder = home.data().join("sessions").join(id);
+        let remedy = format!("remove it with: sudo rm -rf {}", folder.display());
+        assert!(run.stderr.contains(&remedy), "{}", run.stderr);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
