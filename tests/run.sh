@@ -38,7 +38,7 @@ fi
 ordinary_modules=(
     behaviours/commands behaviours/endings behaviours/kill behaviours/ordinary_users behaviours/owner behaviours/steering
     behaviours/workspace edges/hostile edges/outputs edges/tasks
-    service/api service/attending service/crashes service/hostile service/killed
+    service/api service/attending service/crashes service/hostile service/killed service/openapi
 )
 # These need root's rights for what they show: folders of other users, and files that root of the container has made.
 ordinary_skipped=(

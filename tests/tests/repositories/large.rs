@@ -1,7 +1,7 @@
 //! Repositories with more files than most tools like.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::agent::Recipe;
 use crate::comparison::compare_filled;
@@ -17,18 +17,35 @@ const WRITERS: usize = 2;
 /// Contents that the files of the monorepo share: git keeps each once, so that making it stays cheap.
 const CONTENTS: usize = 500;
 
-/// Writes the folders with their files, which `file` gives by folder and number: name and content.
-fn write_many(root: &Path, folders: usize, file: impl Fn(&Path, usize) + Sync) {
+/// Writes the folders, which `folder` makes one by one.
+fn write_many(folders: usize, folder: impl Fn(usize) + Sync) {
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
-            let file = &file;
-            scope.spawn(move || {
-                for number in (writer..folders).step_by(WRITERS) {
-                    file(root, number);
-                }
-            });
+            let folder = &folder;
+            scope.spawn(move || (writer..folders).step_by(WRITERS).for_each(folder));
         }
     });
+}
+
+/// The files that others are further names of, as pnpm makes them in `node_modules`. Two hundred thousand inodes would take
+/// some minutes to make, copy and remove on a disk with a journal.
+struct Pool(PathBuf);
+
+impl Pool {
+    /// Makes the files beside the workspace.
+    fn new(workspace: &Path, contents: usize, content: impl Fn(usize) -> String) -> Self {
+        let pool = workspace.with_file_name("pool");
+        fs::create_dir(&pool).unwrap();
+        for number in 0..contents {
+            fs::write(pool.join(number.to_string()), content(number)).unwrap();
+        }
+        Self(pool)
+    }
+
+    /// Gives a file of the pool one more name.
+    fn link(&self, number: usize, path: &Path) {
+        fs::hard_link(self.0.join(number.to_string()), path).unwrap();
+    }
 }
 
 #[test]
@@ -51,14 +68,19 @@ ln -s ../package-1/index.js node_modules/.bin/one
         ..Recipe::USUAL
     };
     let fill = |workspace: &Path| {
-        write_many(&workspace.join("node_modules"), PACKAGES, |root, number| {
-            let package = root.join(format!("package-{number}"));
+        let pool = Pool::new(workspace, PACKAGE_FILES, |file| format!("// text {file}\n"));
+        write_many(PACKAGES, |number| {
+            let package = workspace.join(format!("node_modules/package-{number}"));
             fs::create_dir_all(package.join("lib")).unwrap();
             fs::write(package.join("package.json"), format!("{{\"name\": \"package-{number}\"}}\n")).unwrap();
             fs::write(package.join("index.js"), format!("module.exports = {number};\n")).unwrap();
             for file in 2..PACKAGE_FILES {
-                let word = if number % 100 == 0 && file == 2 { "WORD" } else { "text" };
-                fs::write(package.join(format!("lib/{file}.js")), format!("// {number} {file} {word}\n")).unwrap();
+                let path = package.join(format!("lib/{file}.js"));
+                if number % 100 == 0 && file == 2 {
+                    fs::write(path, "// WORD\n").unwrap();
+                } else {
+                    pool.link(file, &path);
+                }
             }
         });
     };
@@ -68,6 +90,8 @@ ln -s ../package-1/index.js node_modules/.bin/one
 #[test]
 fn a_tree_of_two_hundred_thousand_files_is_worked_on_as_without_aigo() {
     let recipe = Recipe {
+        // A name that goes changes the ctime of the others, which git would read again each time.
+        build: "git config core.trustctime false",
         early: &[
             "git ls-files | wc -l; git grep -c WORD -- packages | wc -l",
             "for i in 10 20 30; do printf 'more\\n' >> packages/p$i/src/f$i.txt; done; git diff --stat",
@@ -79,13 +103,20 @@ fn a_tree_of_two_hundred_thousand_files_is_worked_on_as_without_aigo() {
         ..Recipe::USUAL
     };
     let fill = |workspace: &Path| {
-        write_many(&workspace.join("packages"), PROJECTS, |root, number| {
-            let source = root.join(format!("p{number}/src"));
+        let pool = Pool::new(workspace, CONTENTS, |content| format!("content {content}\n"));
+        write_many(PROJECTS, |number| {
+            let source = workspace.join(format!("packages/p{number}/src"));
             fs::create_dir_all(&source).unwrap();
             for file in 0..PROJECT_FILES {
-                let content = (number * PROJECT_FILES + file) % CONTENTS;
-                let word = if content == 0 { "WORD" } else { "text" };
-                fs::write(source.join(format!("f{file}.txt")), format!("content {content}: {word}\n")).unwrap();
+                let path = source.join(format!("f{file}.txt"));
+                // What the agent edits has no other name.
+                match file % 10 {
+                    0 => {
+                        let word = if (number + file) % 500 == 0 { "WORD" } else { "text" };
+                        fs::write(path, format!("{}: {word}\n", file % 100)).unwrap();
+                    }
+                    _ => pool.link((number * PROJECT_FILES + file) % CONTENTS, &path),
+                }
             }
         });
     };
