@@ -6,7 +6,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::unistd::{Pid, User};
+use nix::unistd::Pid;
 use supervisor::session::event::SessionEvent;
 use tempfile::TempDir;
 
@@ -15,6 +15,7 @@ use crate::engine::{self, Kind, Podman, RootlessDocker};
 use crate::host::unique;
 use crate::run::Builder;
 use crate::upstream::{KEY, Upstream};
+use crate::user::Account;
 use crate::{Script, binary};
 
 /// Variables that would change what is tested.
@@ -33,14 +34,15 @@ const FOREIGN: [&str; 8] = [
 #[derive(Debug)]
 pub struct Home {
     root: TempDir,
-    keeps_ipc: bool,
+    /// Folders of the user's own that have the names of our mount points.
+    keeps: Vec<&'static str>,
     podman: Option<Podman>,
-    /// The user of a rootless engine, as whom aigo runs, with the user's `XDG_RUNTIME_DIR`.
-    user: Option<(User, &'static str)>,
     /// A process in whose network namespace aigo runs.
     inside: Option<Pid>,
     /// The address of an engine of the test's own.
     own: Option<String>,
+    /// The user who runs aigo here; `None` for the user of the test itself.
+    user: Option<Account>,
 }
 
 /// What a short-lived command said.
@@ -69,11 +71,12 @@ impl Home {
     /// If there is none.
     pub fn on_podman(podman: Podman) -> Option<Self> {
         podman.is_wanted().then(|| {
-            let mut home = Self::without_engine();
+            let user = match podman {
+                Podman::Rootful => None,
+                Podman::Rootless => Some(Account::of_rootless_podman()),
+            };
+            let mut home = Self::of(user);
             home.podman = Some(podman);
-            if podman == Podman::Rootless {
-                home.give_to(Podman::user(), Podman::USER_DIR);
-            }
             home
         })
     }
@@ -84,19 +87,10 @@ impl Home {
     /// If there is none.
     pub fn on_rootless_docker() -> Option<Self> {
         RootlessDocker::is_wanted().then(|| {
-            let mut home = Self::without_engine();
+            let mut home = Self::of(Some(Account::of_rootless_docker()));
             home.own = Some(RootlessDocker::ADDRESS.to_owned());
-            home.give_to(RootlessDocker::user(), RootlessDocker::USER_DIR);
             home
         })
-    }
-
-    fn give_to(&mut self, user: User, runtime_dir: &'static str) {
-        let give = |path: &Path| chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
-        // The user may not be able to reach the build's own folder.
-        fs::copy(binary::aigo(), self.program()).expect("a copy of aigo");
-        give(self.root.path()).and_then(|()| give(&self.workspace())).expect("giving files away takes root");
-        self.user = Some((user, runtime_dir));
     }
 
     /// A fresh one whose sessions run on an engine of the test's own.
@@ -104,7 +98,8 @@ impl Home {
     /// # Panics
     /// If no temporary directory can be made.
     pub fn on(engine: &Dockerd) -> Self {
-        let mut home = Self::without_engine();
+        // The engine's socket lies in a folder of root's.
+        let mut home = Self::of(None);
         home.own = Some(engine.address());
         home
     }
@@ -134,19 +129,44 @@ impl Home {
     /// # Panics
     /// If no temporary directory can be made.
     pub fn without_engine() -> Self {
+        Self::of(Account::chosen())
+    }
+
+    /// A fresh one whose data directory and workspace belong to the user.
+    fn of(user: Option<Account>) -> Self {
         let root = tempfile::Builder::new().prefix("aigo-test-").tempdir().expect("a temporary directory");
-        let home = Self { root, keeps_ipc: false, podman: None, user: None, inside: None, own: None };
+        let home = Self { root, keeps: Vec::new(), podman: None, user, inside: None, own: None };
         fs::create_dir(home.workspace()).expect("a fresh workspace");
         // Anybody may pass, as in a home folder: agents run as the workspace's owner.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(home.root.path(), open).expect("our own folder");
+        if home.user.is_some() {
+            // The user may not be able to reach the build's own folder. A second name costs nothing, but needs one disk.
+            let linked = fs::hard_link(binary::aigo(), home.program());
+            linked.or_else(|_| fs::copy(binary::aigo(), home.program()).map(drop)).expect("a copy of aigo");
+        }
+        home.give(home.root.path());
+        home.give(&home.workspace());
         home
     }
 
-    /// The workspace has an `ipc` folder of its own that must still be there at the end.
+    /// Gives a file or folder of the test to the user who runs aigo, as if this user had made it.
+    fn give(&self, path: &Path) {
+        if let Some(user) = &self.user {
+            chown(path, Some(user.uid), Some(user.gid))
+                .expect("giving files away takes root, as which these tests run");
+        }
+    }
+
+    /// The user id of the aigo processes of this test.
+    pub fn uid(&self) -> u32 {
+        self.user.as_ref().map_or_else(|| nix::unistd::Uid::current().as_raw(), |user| user.uid)
+    }
+
+    /// The workspace has a folder of its own with the name of one of our mount points, which must still be there at the end.
     #[must_use]
-    pub fn keeping_ipc(mut self) -> Self {
-        self.keeps_ipc = true;
+    pub fn keeping(mut self, name: &'static str) -> Self {
+        self.keeps.push(name);
         self
     }
 
@@ -177,6 +197,7 @@ impl Home {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.root.path().join(name);
         fs::write(&path, content).expect("a file in our own folder");
+        self.give(&path);
         path
     }
 
@@ -188,14 +209,18 @@ impl Home {
         let path = self.file(name);
         fs::create_dir_all(path.parent().expect("a file has a folder")).expect("folders in our own workspace");
         fs::write(&path, content).expect("a file in our own workspace");
+        let workspace = self.workspace();
+        path.ancestors().take_while(|made| *made != workspace).for_each(|made| self.give(made));
         path
     }
 
-    /// Gives the workspace and what is in it to a user.
+    /// Gives the workspace and what is in it to a user. Where an ordinary user runs aigo, the workspace stays theirs:
+    /// aigo lets nobody but root work in the folder of another user.
     ///
     /// # Panics
     /// If this process may not (it takes root).
     pub fn give_workspace_to(&self, uid: u32) {
+        let uid = if self.user.is_some() { self.uid() } else { uid };
         fn give(path: &Path, uid: u32) {
             chown(path, Some(uid), Some(uid)).expect("giving files away takes root, as which these tests run");
             for entry in fs::read_dir(path).into_iter().flatten().flatten() {
@@ -208,11 +233,9 @@ impl Home {
     /// `aigo` with any arguments on this data directory, ready to be changed and started.
     pub fn aigo_command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = match (&self.user, self.inside) {
-            (Some((user, runtime_dir)), _) => {
-                let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", &uid, "--regid", &gid, "--init-groups"]).arg(self.program());
-                command.env("HOME", &user.dir).env("XDG_RUNTIME_DIR", runtime_dir).current_dir(self.root.path());
+            (Some(user), _) => {
+                let mut command = user.command(self.program());
+                command.current_dir(self.root.path());
                 command
             }
             (None, Some(pid)) => {
@@ -315,7 +338,7 @@ impl Home {
         left.extend(self.sessions().into_iter().map(|id| format!("session folder {id}")));
         for name in ["ipc", "extra"] {
             let found = fs::symlink_metadata(self.file(name)).is_ok();
-            let wanted = name == "ipc" && self.keeps_ipc;
+            let wanted = self.keeps.contains(&name);
             if found != wanted {
                 let how = if found { "left" } else { "gone" };
                 left.push(format!("the folder `{name}` of the workspace is {how}"));

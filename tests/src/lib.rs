@@ -26,6 +26,7 @@
 //! | [`held`] | what a service and its sessions hold, to be compared |
 //! | [`host`] | processes of the host, waiting |
 //! | [`upstream`] | a model API on this host that answers as a test says |
+//! | [`user`] | the ordinary user as whom a part of the tests runs aigo |
 //! | [`wire`] | a socket between aigo and the engine that can be cut |
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
@@ -44,6 +45,7 @@ pub mod script;
 pub mod service;
 pub mod terminal;
 pub mod upstream;
+pub mod user;
 pub mod wire;
 
 pub use dockerd::Dockerd;

@@ -140,6 +140,9 @@ impl<'a> Builder<'a> {
         if let Some((program, rest)) = self.wrapper.split_first() {
             let mut wrapped = Command::new(program);
             wrapped.args(rest).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+            if let Some(folder) = command.get_current_dir() {
+                wrapped.current_dir(folder);
+            }
             for (name, value) in command.get_envs() {
                 match value {
                     Some(value) => wrapped.env(name, value),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +34,8 @@ impl Wire {
         let engine = PathBuf::from(host.strip_prefix("unix://").unwrap_or(DEFAULT_SOCKET));
         let path = folder.join("engine.sock");
         let listener = UnixListener::bind(&path).expect("a socket in our own folder");
+        // An ordinary user may run aigo; who may enter the test's folder may use the socket.
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).expect("our own socket");
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {

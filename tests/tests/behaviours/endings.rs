@@ -20,6 +20,7 @@ fn claude_code_mends_the_demo_project() {
         home.put(names.last().unwrap(), std::fs::read(entry.path()).unwrap());
     }
     home.give_workspace_to(1000);
+    let owner = std::fs::metadata(home.workspace()).unwrap().uid();
     let answers = Script::from_file(ANSWERS);
     let run = home.claude("make the tests pass", &answers).finish().expect(Expect::FINISHED);
     assert_eq!(run.turns().len(), 1);
@@ -33,7 +34,7 @@ fn claude_code_mends_the_demo_project() {
     assert_eq!(summary.model_requests, 5);
     assert!(summary.tokens.output > 0 && summary.duration_ms > 0);
     for name in &names {
-        assert_eq!(std::fs::metadata(home.file(name)).unwrap().uid(), 1000, "{name}");
+        assert_eq!(std::fs::metadata(home.file(name)).unwrap().uid(), owner, "{name}");
     }
 }
 

@@ -13,6 +13,7 @@ mod identity;
 mod image;
 mod kill;
 mod limits;
+mod ordinary_users;
 mod other_agents;
 mod output;
 mod owner;

@@ -144,7 +144,7 @@ fn nothing_in_the_workspace_changes_while_nobody_works() {
 #[test]
 fn a_project_with_an_ipc_and_an_extra_of_its_own_starts_without_a_flag() {
     let Some(home) = Home::open() else { return };
-    let home = home.keeping_ipc();
+    let home = home.keeping("ipc").keeping("extra");
     home.put("ipc/mine.txt", "mine");
     home.put("extra/mine.txt", "mine");
     fs::create_dir(home.root().join("other")).unwrap();
