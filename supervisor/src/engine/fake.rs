@@ -319,8 +319,9 @@ impl Engine for FakeEngine {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<Created, EngineError> {
         let wanted = spec.clone();
-        self.making(Call::Create, &spec.name, "create container", deadline::CREATE, move |state| state.create(&wanted))
-            .await
+        let mounts = State::check_mounts(spec);
+        let act = move |state: &mut State| mounts.and_then(|()| state.create(&wanted));
+        self.making(Call::Create, &spec.name, "create container", deadline::CREATE, act).await
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {

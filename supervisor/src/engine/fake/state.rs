@@ -253,11 +253,8 @@ impl State {
         wanted.map(FakeContainer::summary).collect()
     }
 
-    pub(super) fn create(&mut self, spec: &ContainerSpec) -> Result<Created, EngineError> {
-        let image = self.image(&spec.image).ok_or_else(|| EngineError::ImageMissing { tag: spec.image.clone() })?;
-        if self.containers.iter().any(|container| container.spec.name == spec.name) {
-            return Err(EngineError::Conflict { what: Object::Container, name: spec.name.clone() });
-        }
+    /// Looks for the folders of the host that are to be mounted, as engines do when they are asked.
+    pub(super) fn check_mounts(spec: &ContainerSpec) -> Result<(), EngineError> {
         for mount in &spec.mounts {
             match &mount.source {
                 MountSource::Bind(path) if !path.exists() => {
@@ -265,6 +262,14 @@ impl State {
                 }
                 MountSource::Bind(_) | MountSource::Volume { .. } | MountSource::Tmpfs { .. } => {}
             }
+        }
+        Ok(())
+    }
+
+    pub(super) fn create(&mut self, spec: &ContainerSpec) -> Result<Created, EngineError> {
+        let image = self.image(&spec.image).ok_or_else(|| EngineError::ImageMissing { tag: spec.image.clone() })?;
+        if self.containers.iter().any(|container| container.spec.name == spec.name) {
+            return Err(EngineError::Conflict { what: Object::Container, name: spec.name.clone() });
         }
         let id = ContainerId(format!("{:064x}", self.next()));
         self.containers.push(FakeContainer {

@@ -44,6 +44,12 @@ fn exit(code: u8) -> ExitFacts {
     ExitFacts { code: Some(code.into()), ..ExitFacts::default() }
 }
 
+/// The runner says how it ends, and the container ends with that.
+fn leave(machine: &mut Machine, at: At, code: u8) -> Vec<Effect> {
+    machine.step(at, Input::Runner(&EventKind::RunnerExiting { code }));
+    machine.step(at, Input::Exited(&exit(code)))
+}
+
 fn ending(effects: &[Effect]) -> &EndReason {
     effects
         .iter()
@@ -65,7 +71,7 @@ fn a_one_shot_closes_when_its_answer_is_there() {
     let second = machine.step(S(5), Input::Runner(&turn(TurnOutcome::Success, &["b"])));
     assert!(second.contains(&Effect::WriteClose), "{second:?}");
     assert!(!machine.takes_input());
-    assert_eq!(*ending(&machine.step(S(6), Input::Exited(&exit(0)))), EndReason::Finished);
+    assert_eq!(*ending(&leave(&mut machine, S(6), 0)), EndReason::Finished);
 }
 
 #[test]
@@ -113,7 +119,7 @@ fn a_program_runs_until_somebody_or_a_deadline_wants_its_end() {
     let mut machine = program();
     machine.step(S(2), Input::Runner(&closing(ClosingReason::Signal)));
     assert_eq!(machine.status(), Status::Closing, "somebody else");
-    assert_eq!(*ending(&program().step(S(9), Input::Exited(&exit(0)))), EndReason::Finished);
+    assert_eq!(*ending(&leave(&mut program(), S(9), 0)), EndReason::Finished);
 }
 
 #[test]
@@ -157,7 +163,7 @@ fn a_close_that_interrupts_work_is_a_cancel() {
         let at = |wanted: &Effect| effects.iter().position(|effect| effect == wanted);
         assert!(at(&Effect::SendInterrupt).is_some() && at(&Effect::SendInterrupt) < at(&Effect::WriteClose));
         machine.step(S(3), Input::Runner(&turn(TurnOutcome::Interrupted, &["a"])));
-        assert_eq!(*ending(&machine.step(S(4), Input::Exited(&exit(code.code())))), EndReason::Cancelled, "{code:?}");
+        assert_eq!(*ending(&leave(&mut machine, S(4), code.code())), EndReason::Cancelled, "{code:?}");
     }
     // A program has no turns: what it makes of the interrupt tells whether it had work.
     for (code, wanted) in [
@@ -167,7 +173,7 @@ fn a_close_that_interrupts_work_is_a_cancel() {
     ] {
         let mut machine = ready(Ends::WhenTold);
         machine.step(S(2), Input::Command(close(Some(S(5)), true)));
-        assert_eq!(*ending(&machine.step(S(4), Input::Exited(&exit(code.code())))), wanted, "{code:?}");
+        assert_eq!(*ending(&leave(&mut machine, S(4), code.code())), wanted, "{code:?}");
     }
 }
 
@@ -179,13 +185,13 @@ fn a_close_at_rest_is_closed_also_after_an_interrupt() {
     machine.step(S(3), Input::Runner(&turn(TurnOutcome::Interrupted, &["a"])));
     machine.step(S(4), Input::Command(close(None, false)));
     // Claude Code ends with 1 after an interrupted turn.
-    assert_eq!(*ending(&machine.step(S(5), Input::Exited(&exit(1)))), EndReason::Closed);
+    assert_eq!(*ending(&leave(&mut machine, S(5), 1)), EndReason::Closed);
 
     let mut machine = ready(Ends::WhenAnswered);
     machine.step(S(1), Input::Sent("a"));
     machine.step(S(2), Input::Command(close(None, false)));
     machine.step(S(3), Input::Runner(&turn(TurnOutcome::Success, &["a"])));
-    assert_eq!(*ending(&machine.step(S(4), Input::Exited(&exit(0)))), EndReason::Closed, "the turn was finished");
+    assert_eq!(*ending(&leave(&mut machine, S(4), 0)), EndReason::Closed, "the turn was finished");
 }
 
 #[test]
@@ -292,11 +298,30 @@ fn cancel_kills_at_once_and_a_silent_engine_is_lost() {
 }
 
 #[test]
+fn no_container_has_finished_without_its_runners_first_and_last_word() {
+    for code in [RunnerExit::Done, RunnerExit::AgentFailed, RunnerExit::AgentSignalled] {
+        let facts = exit(code.code());
+        let mut silent = Machine::new(rules(Ends::WhenTaken));
+        silent.step(S(0), Input::Launched);
+        assert_eq!(*ending(&silent.step(S(3), Input::Exited(&facts))), EndReason::RunnerLost, "{code:?}");
+        assert_eq!(
+            *ending(&ready(Ends::WhenTaken).step(S(3), Input::Exited(&facts))),
+            EndReason::RunnerLost,
+            "{code:?}"
+        );
+    }
+}
+
+#[test]
 fn reasons() {
     let end = |facts: &ExitFacts, events: &[EventKind]| {
         let mut machine = ready(Ends::WhenTold);
         for event in events {
             machine.step(S(2), Input::Runner(event));
+        }
+        // Whatever ended the container by force left the runner no time for its last word.
+        if let Some(code) = facts.code.and_then(|code| RunnerExit::from_code(code)) {
+            machine.step(S(2), Input::Runner(&EventKind::RunnerExiting { code: code.code() }));
         }
         ending(&machine.step(S(3), Input::Exited(facts))).clone()
     };
