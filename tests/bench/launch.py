@@ -16,13 +16,18 @@ TARGET_MS = 50
 
 
 def docker_run(place: Place, *more: str) -> list[str]:
-    ipc = place.folder / "ipc"
-    ipc.mkdir(exist_ok=True)
+    ipc, record = place.folder / "ipc", place.folder / "record"
+    inner = ["input", "messages", "tasks", "replies"]
+    for folder in [ipc, record, *(ipc / name for name in inner)]:
+        folder.mkdir(exist_ok=True)
     flags = ["--cpus", "2", "--memory", "4g", "--memory-swap", "4g", "--memory-swappiness", "0", "--pids-limit", "1024",
              "--cap-drop", "ALL", *(f"--cap-add={name}" for name in CAPABILITIES), "--user", "0:0",
              "--workdir", "/workspace", "--hostname", "aigo", "--oom-score-adj", "500", "--log-driver", "local",
              "--log-opt", "max-size=10m", "--log-opt", "max-file=2", "--add-host", "host-gateway:host-gateway",
              "--mount", f"type=bind,src={place.project},dst=/workspace",
+             "--mount", f"type=bind,src={record},dst=/run/aigo/private/record",
+             "--mount", f"type=bind,src={ipc},dst=/run/aigo/ipc",
+             *(f"--mount=type=bind,src={ipc / name},dst=/run/aigo/ipc/{name}" for name in inner),
              "--mount", f"type=bind,src={ipc},dst=/workspace/ipc",
              "--env", "ANTHROPIC_API_KEY=x", "--env", "ANTHROPIC_BASE_URL=http://host-gateway:3001"]
     return ["docker", "run", "--rm", *flags, *more, "--entrypoint", "aigo-runner", IMAGE, "--version"]
@@ -53,7 +58,7 @@ def with_network(place: Place, index: int) -> float:
 def journal(place: Place, session) -> dict[str, float]:
     """When the runner itself wrote its first words, in milliseconds of the wall clock."""
     times = {}
-    for segment in sorted((place.data / "sessions" / session.id / "ipc" / "events").glob("*.jsonl")):
+    for segment in sorted((place.data / "sessions" / session.id / "record" / "events").glob("*.jsonl")):
         for line in segment.read_text().splitlines():
             event = json.loads(line)
             times.setdefault(event["kind"], event["at"])

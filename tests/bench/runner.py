@@ -46,13 +46,13 @@ def proportional(pid: int | str) -> float:
 def first_words(place: Place) -> float:
     """Milliseconds from execve(2) to the first write to the journal, outside of a container."""
     folder = place.folder / "runner"
-    for name in ("workspace", "etc", "ipc/input", "ipc/messages", "ipc/tasks", "ipc/replies", "ipc/events"):
+    for name in ("workspace", "etc", "ipc/input", "ipc/messages", "ipc/tasks", "ipc/replies", "record/events"):
         (folder / name).mkdir(parents=True)
-    layout = {name: str(folder / name) for name in ("workspace", "ipc", "home", "etc")}
+    layout = {name: str(folder / name) for name in ("workspace", "ipc", "record", "home", "etc")}
     config = {"version": 1, "session": "bench", "agent": {"adapter": "command", "argv": ["true"]},
               "identity": {"uid": 0, "gid": 0}, "termGraceMs": 300, "layout": layout}
     watch = LIBC.inotify_init()
-    LIBC.inotify_add_watch(watch, str(folder / "ipc" / "events").encode(), IN_MODIFY)
+    LIBC.inotify_add_watch(watch, str(folder / "record" / "events").encode(), IN_MODIFY)
     env = {"AIGO_RUNNER_CONFIG": json.dumps(config), "PATH": os.environ["PATH"]}
     reads, writes = os.pipe()
     child = os.fork()
