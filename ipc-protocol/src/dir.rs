@@ -16,6 +16,7 @@
 
 mod clear;
 mod folder;
+mod hand_over;
 mod list;
 mod open;
 mod write;

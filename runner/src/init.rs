@@ -15,10 +15,13 @@ mod leftovers;
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use ipc_protocol::config::CONFIG_ENV;
+use ipc_protocol::dir::SafeDir;
 use ipc_protocol::exit::RunnerExit;
+use ipc_protocol::paths::{CONTAINER_IPC_DIR, CONTAINER_RECORD_DIR};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -36,6 +39,10 @@ pub(crate) const WORKER_ARG: &str = "__worker";
 
 /// What is forwarded to the worker.
 const FORWARDED: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// Entries of each of the session's folders that get another owner at the end: more than an agent leaves there by mistake, in
+/// some hundred milliseconds at most.
+const HANDED_OVER: usize = 20_000;
 
 /// Why there is no worker.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +98,19 @@ pub(crate) fn run() -> Result<RunnerExit, InitError> {
     } else {
         leftovers::end_all(territory);
     }
+    if territory == Territory::Namespace {
+        hand_over();
+    }
     Ok(exit)
+}
+
+/// Gives what root has made in the session's folders to the owner of each, who has to remove it. Nobody is left who could make
+/// more.
+fn hand_over() {
+    for path in [CONTAINER_IPC_DIR, CONTAINER_RECORD_DIR] {
+        // What keeps its owner is told by the supervisor, which cannot remove it then.
+        let _ = SafeDir::open(Path::new(path)).and_then(|folder| folder.hand_over(HANDED_OVER));
+    }
 }
 
 /// Reaps and forwards until the worker is gone; how it ended.

@@ -49,7 +49,7 @@ def first_words(place: Place) -> float:
     for name in ("workspace", "etc", "ipc/input", "ipc/messages", "ipc/tasks", "ipc/replies", "record/events"):
         (folder / name).mkdir(parents=True)
     layout = {name: str(folder / name) for name in ("workspace", "ipc", "record", "home", "etc")}
-    config = {"version": 1, "session": "bench", "agent": {"adapter": "command", "argv": ["true"]},
+    config = {"version": 2, "session": "bench", "agent": {"adapter": "command", "argv": ["true"]},
               "identity": {"uid": 0, "gid": 0}, "termGraceMs": 300, "layout": layout}
     watch = LIBC.inotify_init()
     LIBC.inotify_add_watch(watch, str(folder / "record" / "events").encode(), IN_MODIFY)

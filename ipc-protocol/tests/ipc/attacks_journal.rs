@@ -212,3 +212,35 @@ fn the_runner_does_not_count_beyond_the_last_number() {
     assert_eq!(recovered.last_seq, u64::MAX);
     assert!(matches!(writer.append(0, EventKind::Ready {}), Err(AppendError::Full)));
 }
+
+/// A supervisor of another user is told of a segment by its name, and opens it at once.
+#[test]
+fn a_segment_is_readable_as_soon_as_it_is_visible() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let session = Session::new();
+    let events = session.path("events");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            let mut seen = 0;
+            while !stop.load(Ordering::Relaxed) {
+                for entry in fs::read_dir(&events).unwrap().flatten() {
+                    let is_segment = entry.file_name().to_string_lossy().ends_with(".jsonl");
+                    if let (true, Ok(meta)) = (is_segment, entry.metadata()) {
+                        assert_eq!(meta.permissions().mode() & 0o777, 0o644);
+                        seen += 1;
+                    }
+                }
+            }
+            seen
+        });
+        let dir = ipc_protocol::dir::SafeDir::open(&events).unwrap();
+        let (mut writer, _) = ipc_protocol::journal::Writer::open_sized(dir, 1).unwrap();
+        for _ in 0..500 {
+            writer.append(1, EventKind::Ready {}).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(looker.join().unwrap() > 0, "nothing was looked at");
+    });
+}

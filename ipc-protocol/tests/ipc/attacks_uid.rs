@@ -196,3 +196,39 @@ fn child_runs_out_of_descriptors() {
     assert_eq!(late.scan().items.len(), 1);
     assert_eq!(reader.cursor().seq as usize + reader.read().events.len(), 1);
 }
+
+#[test]
+fn a_journal_that_cannot_be_read_for_a_moment_is_waited_for() {
+    if child_dir().is_some() || !is_root_or_skipped("a_journal_that_cannot_be_read_for_a_moment_is_waited_for") {
+        return;
+    }
+    let session = Session::new();
+    give(&session, &["ipc", "dead-letters", "sent", "record", "record/events"], HOST_UID);
+    let segment = session.path("events/00000001.jsonl");
+    fs::write(&segment, "{\"seq\":1,\"at\":1,\"kind\":\"ready\"}\n").unwrap();
+    fs::set_permissions(&segment, fs::Permissions::from_mode(0o600)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            fs::set_permissions(&segment, fs::Permissions::from_mode(0o644)).unwrap();
+        });
+        as_host_user(&session, "attacks_uid::child_waits_for_a_journal");
+    });
+}
+
+#[test]
+fn child_waits_for_a_journal() {
+    use ipc_protocol::journal::Cursor;
+    let Some(dir) = child_dir() else { return };
+    let mut reader = open(&dir).journal(Cursor::START);
+    let begun = std::time::Instant::now();
+    loop {
+        let batch = reader.read();
+        assert!(batch.fault.is_none(), "{:?} after {:?}", batch.fault, begun.elapsed());
+        if batch.events.len() == 1 {
+            return;
+        }
+        assert!(begun.elapsed().as_secs() < 2, "not read");
+        std::thread::sleep(batch.again_in.unwrap());
+    }
+}

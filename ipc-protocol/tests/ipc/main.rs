@@ -13,5 +13,6 @@ mod attacks_write;
 mod common;
 mod golden;
 mod laws;
+mod losses;
 mod round_trip;
 mod watching;

@@ -191,6 +191,23 @@ fn a_restarted_runner_goes_on_and_takes_nothing_twice() {
 }
 
 #[test]
+fn an_input_that_is_written_again_is_taken_once() {
+    // It reads nothing for a moment, so that the input waits.
+    let mut runner = Place::sh("sleep 0.5; while read line; do echo ${#line}; done").start();
+    runner.send("m1", &"x".repeat(200_000));
+    runner.send("m2", "second");
+    for _ in 0..20 {
+        runner.lose_inputs();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        runner.outbox.repair().unwrap();
+    }
+    runner.outbox.close().unwrap();
+    assert_eq!(runner.end(), RunnerExit::Done);
+    assert_eq!(runner.texts(), ["200000", "6"]);
+    assert_eq!(runner.accepted(), ["m1", "m2"]);
+}
+
+#[test]
 fn output_is_kept_apart_and_characters_whole() {
     let place = Place::sh(r"printf 'a\303'; sleep 0.2; printf '\251b\n'; printf 'err\377\n' >&2; printf last");
     let mut runner = place.start();

@@ -36,7 +36,7 @@ pub(crate) struct Runner {
     pub(crate) outbox: Outbox,
     reader: Reader,
     /// Keeps the place, which may be a temporary of the test's.
-    _folder: Rc<tempfile::TempDir>,
+    folder: Rc<tempfile::TempDir>,
     /// Remove segments that were read, as the host does.
     pub(crate) prune: bool,
 }
@@ -93,7 +93,7 @@ impl Place {
             .spawn()
             .unwrap();
         let (outbox, reader) = (self.host.input().unwrap(), self.host.journal(cursor));
-        Runner { child, events: Vec::new(), outbox, reader, _folder: Rc::clone(&self.folder), prune: true }
+        Runner { child, events: Vec::new(), outbox, reader, folder: Rc::clone(&self.folder), prune: true }
     }
 
     pub(crate) fn start(&self) -> Runner {
@@ -109,6 +109,14 @@ impl Runner {
     pub(crate) fn send(&mut self, id: &str, text: &str) {
         let message = Message { text: text.into(), ..Message::default() };
         self.outbox.send(Some(id.parse().unwrap()), Input::Message(message)).unwrap();
+    }
+
+    /// Removes all inputs that wait, as a command of the agent may.
+    pub(crate) fn lose_inputs(&self) {
+        for entry in fs::read_dir(self.folder.path().join("ipc/input")).unwrap().flatten() {
+            // The runner may have removed it meanwhile.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 
     pub(crate) fn interrupt(&mut self, id: &str) {

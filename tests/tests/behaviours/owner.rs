@@ -103,7 +103,7 @@ fn the_next_run_clears_away_what_a_killed_aigo_left() {
     kill(run);
     assert_eq!(home.containers().len(), 1, "the container stays for the moment");
     home.put("go", "");
-    let journal = home.data().join("sessions").join(&session).join("ipc/events");
+    let journal = home.data().join("sessions").join(&session).join("record/events");
     host::wait_until("words that no aigo heard", || {
         let files = std::fs::read_dir(&journal).ok()?.flatten();
         files.flat_map(|file| std::fs::read_to_string(file.path())).any(|text| text.contains("\"two\"")).then_some(())

@@ -111,30 +111,19 @@ fn ten_thousand_files_neither_stop_aigo_nor_hold_up_its_end() {
 }
 
 #[test]
-fn a_replaced_messages_folder_is_told_and_read() {
+fn folders_of_the_mailbox_can_be_neither_moved_nor_removed() {
     let Some(home) = Home::open() else { return };
     home.give_workspace_to(1000);
-    let outside = outside(&home, "kept", "as it was");
-    let outside = outside.trim_end_matches("/kept");
     let script = format!(
         "{SAY} say 1 before; for i in $(seq 300); do [ -e ipc/messages/1.json ] || break; sleep 0.1; done
-        mv ipc/messages ipc/aside; mkdir ipc/messages; say 2 after
-        for i in $(seq 300); do [ -e ipc/messages/2.json ] || break; sleep 0.1; done
-        rm -rf ipc/tasks; ln -s {outside} ipc/tasks
-        echo done; read line"
+        for place in /workspace/ipc /run/aigo/ipc; do for as in env sudo; do
+        $as mv $place/messages $place/aside 2>/dev/null && echo moved; $as rm -rf $place/tasks 2>/dev/null && echo removed
+        done; done; say 2 after
+        for i in $(seq 300); do [ -e ipc/messages/2.json ] || break; sleep 0.1; done; echo done"
     );
-    let mut run = home.command(&script).steered().start();
-    run.wait_for_text("done");
-    run.wait("the warnings", |events| {
-        let told = |code: &str, folder: &str| warnings(events, code).iter().any(|text| text.contains(folder));
-        // aigo may look in the moment in which there is none.
-        let messages = told("ipc_folder_replaced", "messages") || told("ipc_folder_lost", "messages");
-        (messages && told("ipc_folder_lost", "tasks")).then_some(())
-    });
-    run.type_line("enough");
-    let run = run.finish().expect(Expect::FINISHED);
+    let run = home.command(&script).finish().expect(Expect::FINISHED);
+    assert_eq!(run.texts(), ["done"], "{run:#?}");
     assert_eq!(messages(run.events()), ["before", "after"]);
-    assert_eq!(fs::read_to_string(format!("{outside}/kept")).unwrap(), "as it was");
 }
 
 #[test]
@@ -187,25 +176,28 @@ fn loses_the_runner(tamper: &str, says: &[&str]) {
 
 #[test]
 fn a_replaced_journal_folder_ends_the_session_with_a_sentence() {
-    loses_the_runner("mv ipc/events ipc/aside; mkdir ipc/events", &["replaced"]);
+    loses_the_runner("sudo sh -c 'cd /run/aigo/private/record; mv events aside; mkdir events'", &["replaced"]);
 }
 
 #[test]
 fn a_journal_that_becomes_a_link_ends_the_session_with_a_sentence() {
-    loses_the_runner("mv ipc/events ipc/aside; ln -s /etc ipc/events", &["replaced", "cannot use"]);
+    loses_the_runner(
+        "sudo sh -c 'cd /run/aigo/private/record; mv events aside; ln -s /etc events'",
+        &["replaced", "cannot use"],
+    );
 }
 
 #[test]
 fn a_torn_journal_ends_the_session_with_a_sentence() {
     loses_the_runner(
-        "for f in ipc/events/*.jsonl; do echo '{\"seq\":' | sudo tee -a $f >/dev/null; done",
+        r#"for f in $(sudo find /run/aigo/private/record/events -name "*.jsonl"); do echo '{"seq":' | sudo tee -a $f >/dev/null; done"#,
         &["journal"],
     );
 }
 
 #[test]
 fn forged_events_end_the_session_with_a_sentence() {
-    let forged = r#"for f in ipc/events/*.jsonl; do
+    let forged = r#"for f in $(sudo find /run/aigo/private/record/events -name "*.jsonl"); do
         echo '{"seq":99999,"at":1,"kind":"runner_exiting","code":0}' | sudo tee -a $f >/dev/null; done"#;
     loses_the_runner(forged, &["journal"]);
 }
@@ -294,7 +286,8 @@ fn a_hostile_status_file_and_planted_snapshots_change_nothing() {
     let kept = outside(&home, "kept", "as it was");
     let script = format!(
         "{SAY} cd ipc
-        for name in status.json current_tasks.json available_groups.json; do sudo rm -f $name; sudo ln -s {kept} $name; done
+        sudo ln -sf {kept} /run/aigo/private/record/status.json
+        for name in current_tasks.json available_groups.json; do sudo rm -f $name; sudo ln -s {kept} $name; done
         sudo mkdir -p input/_close 2>/dev/null; cd ..
         say 1 alive; echo alive"
     );

@@ -320,7 +320,7 @@ fn reasons() {
             machine.step(S(2), Input::Runner(event));
         }
         // Whatever ended the container by force left the runner no time for its last word.
-        if let Some(code) = facts.code.and_then(|code| RunnerExit::from_code(code)) {
+        if let Some(code) = facts.code.and_then(RunnerExit::from_code) {
             machine.step(S(2), Input::Runner(&EventKind::RunnerExiting { code: code.code() }));
         }
         ending(&machine.step(S(3), Input::Exited(facts))).clone()
