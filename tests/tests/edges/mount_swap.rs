@@ -45,24 +45,41 @@ impl Bait {
     }
 }
 
-/// One session during swaps: whether it ran on the project.
-fn attempt(home: &Home, bait: &Bait) -> bool {
+/// How a session during swaps ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Its agent ran, on the project.
+    Ran,
+    /// Another folder was found before its agent started.
+    Found,
+    /// It was refused, or the engine did not find the folder.
+    Refused,
+}
+
+/// One session during swaps.
+fn attempt(home: &Home, bait: &Bait) -> Outcome {
     let script = "cat marker key 2>/dev/null; echo end";
     let run = home.command(script).workspace(&bait.project).finish();
     let said = format!("{run:?}");
     assert!(!said.contains("SECRET"), "the agent saw another folder: {said}");
     if run.code() == Some(0) {
         assert_eq!(run.texts().concat(), "PROJECTend", "{said}");
-        return true;
+        return Outcome::Ran;
     }
     // What is refused before it starts has no end.
-    if !run.events.is_empty() {
-        let reason = &run.ended().1.reason;
-        let found = matches!(reason, EndReason::SetupFailed { step } if step == "workspace");
-        // The engine may not find the folder while it is being swapped.
-        assert!(found || matches!(reason, EndReason::EngineError), "{said}");
+    if run.events.is_empty() {
+        return Outcome::Refused;
     }
-    false
+    match &run.ended().1.reason {
+        EndReason::SetupFailed { step } if step == "workspace" => Outcome::Found,
+        // The engine may not find the folder while it is being swapped.
+        EndReason::EngineError => Outcome::Refused,
+        _ => panic!("an end for another reason: {said}"),
+    }
+}
+
+fn count(outcomes: &[Outcome], wanted: Outcome) -> usize {
+    outcomes.iter().filter(|outcome| **outcome == wanted).count()
 }
 
 fn assert_left_as_found(home: &Home, bait: &Bait) {
@@ -110,9 +127,10 @@ fn a_swap_that_is_timed_by_the_engines_events_gets_nothing_through() {
             }
         }
     });
+    let mut outcomes = Vec::new();
     for _ in 0..ATTEMPTS {
         armed.store(true, Ordering::SeqCst);
-        attempt(&home, &bait);
+        outcomes.push(attempt(&home, &bait));
         armed.store(false, Ordering::SeqCst);
         // A swap that came late is over.
         tests::host::wait_until("the project to be back", || bait.project.join("marker").exists().then_some(()));
@@ -121,6 +139,9 @@ fn a_swap_that_is_timed_by_the_engines_events_gets_nothing_through() {
     events.wait().unwrap();
     swapper.join().unwrap();
     assert!(swaps.load(Ordering::SeqCst) > ATTEMPTS / 2, "too few swaps: {swaps:?}");
+    let found = count(&outcomes, Outcome::Found);
+    println!("{found} of {ATTEMPTS} sessions found another folder at their start");
+    assert!(found > 0, "no swap fell between the judgement and the mount: {outcomes:?}");
     assert_left_as_found(&home, &bait);
 }
 
@@ -143,9 +164,10 @@ fn a_swap_at_any_moment_gets_nothing_through() {
             }
         }
     });
-    let ran = (0..ATTEMPTS).filter(|_| attempt(&home, &bait)).count();
+    let outcomes: Vec<Outcome> = (0..ATTEMPTS).map(|_| attempt(&home, &bait)).collect();
     stop.store(true, Ordering::SeqCst);
     swapper.join().unwrap();
-    println!("{ran} of {ATTEMPTS} sessions ran on the project, the others ended before their agent");
+    let [ran, found] = [Outcome::Ran, Outcome::Found].map(|outcome| count(&outcomes, outcome));
+    println!("{ran} of {ATTEMPTS} sessions ran on the project, {found} found another folder at their start");
     assert_left_as_found(&home, &bait);
 }
