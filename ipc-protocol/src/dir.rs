@@ -151,6 +151,13 @@ impl SafeDir {
         Ok(Owner { uid: stat.st_uid, gid: stat.st_gid })
     }
 
+    /// Whether its owner may list, enter and change it, and is this one.
+    pub fn is_usable_by(&self, owner: Option<Owner>) -> Result<bool, DirError> {
+        let stat = fstat(&self.fd).map_err(|errno| os("look at", &self.path, errno))?;
+        let is_owned = owner.is_none_or(|owner| owner == Owner { uid: stat.st_uid, gid: stat.st_gid });
+        Ok(is_owned && Mode::from_bits_truncate(stat.st_mode).contains(Mode::S_IRWXU))
+    }
+
     /// Which folder this is.
     pub fn id(&self) -> FileId {
         self.id

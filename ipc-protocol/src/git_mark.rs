@@ -18,10 +18,13 @@ const HEAD_TEXT: &[u8] = b"ref: refs/heads/aigo\n";
 /// Readable for every user of the container, as git has to find it.
 const MODE: u32 = 0o755;
 
-/// Whether the mark is there. Looks at its parts only as far as git does.
+/// Whether the mark is there, whole: a recursive search and replace may have changed its text.
 pub fn is_there(dir: &SafeDir) -> bool {
-    dir.subdir(OsStr::new(NAME))
-        .is_ok_and(|mark| [HEAD].iter().chain(&FOLDERS).all(|name| mark.exists(OsStr::new(name)).unwrap_or(false)))
+    dir.subdir(OsStr::new(NAME)).is_ok_and(|mark| {
+        let head = mark.read(OsStr::new(HEAD), HEAD_TEXT.len() as u64);
+        FOLDERS.iter().all(|name| mark.exists(OsStr::new(name)).unwrap_or(false))
+            && head.ok().flatten().is_some_and(|head| head.bytes == HEAD_TEXT)
+    })
 }
 
 /// Puts the mark into `dir`. What is in its place, and is no folder, is moved aside.

@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 
 use serde::Serialize;
 
-use crate::dir::{DirError, Durability, Folder, FolderState, Owner, Refused, SafeDir};
+use crate::dir::{DirError, Durability, Folder, FolderState, Owner, Refused, SafeDir, printable};
 use crate::git_mark;
 use crate::heartbeat::read_status;
 use crate::journal::{Cursor, Reader};
@@ -167,14 +167,25 @@ impl HostIpc {
         Folder::new(Arc::clone(&self.mailbox), name)
     }
 
+    /// Whether the session was started by a supervisor of generation 1. Its container does not have git ignore the mailbox.
+    fn is_first_generation(&self) -> bool {
+        Arc::ptr_eq(&self.mailbox, &self.record)
+    }
+
     /// Makes again what the container has removed or replaced in the mailbox: its folders and its mark for git. Inputs are
     /// the concern of [`Outbox::repair`]. Costs a few fstatat(2) if nothing is missing.
     pub fn repair(&mut self) -> Repaired {
         let mut repaired = Repaired::default();
+        keep_usable(&self.mailbox, self.owner);
         for folder in &mut self.kept {
             let state = folder.refresh();
             let made = match state {
-                FolderState::Current => continue,
+                FolderState::Current => {
+                    if let Some(dir) = folder.dir() {
+                        keep_usable(dir, self.owner);
+                    }
+                    continue;
+                }
                 FolderState::Replaced => Ok(()),
                 FolderState::Lost(_) => folder.renew(DIR_MODE, self.owner),
             };
@@ -183,13 +194,24 @@ impl HostIpc {
                 Err(error) => repaired.failed = Some(error),
             }
         }
-        if !git_mark::is_there(&self.mailbox) {
+        if !self.is_first_generation() && !git_mark::is_there(&self.mailbox) {
             match git_mark::put(&self.mailbox, self.owner) {
                 Ok(()) => repaired.names.push(git_mark::NAME),
                 Err(error) => repaired.failed = Some(error),
             }
         }
         repaired
+    }
+
+    /// Names in the mailbox that are nobody's but the agent's, fit to be shown, at most `max`: what it took for a folder of the
+    /// project.
+    pub fn strangers(&self, max: usize) -> Vec<String> {
+        let ours = |name: &OsStr| {
+            let known = MAILBOX_DIRS.iter().chain(&[CURRENT_TASKS_FILE, AVAILABLE_GROUPS_FILE]);
+            name.as_encoded_bytes().starts_with(b".") || known.into_iter().any(|known| name == *known)
+        };
+        let (names, _) = self.mailbox.names(max + MAILBOX_DIRS.len() * 2).unwrap_or_default();
+        names.iter().filter(|name| !ours(name)).take(max).map(|name| printable(name)).collect()
     }
 
     fn unwanted(&self) -> Unwanted {
@@ -208,7 +230,7 @@ impl HostIpc {
 
     /// The way to the runner. One writer at a time.
     pub fn input(&self) -> Result<Outbox, DirError> {
-        Outbox::open(self.folder(INPUT_DIR), Arc::clone(&self.sent), self.owner)
+        Outbox::open(self.folder(INPUT_DIR), Arc::clone(&self.sent), self.owner, !self.is_first_generation())
     }
 
     /// The journal from `cursor` on. One reader at a time.
@@ -248,6 +270,15 @@ impl HostIpc {
             parents.push(Parent { path: mailbox.to_owned(), sign: None });
         }
         Watch::start(folders, parents, wake)
+    }
+}
+
+/// Gives back the rights that a recursive chmod(1) or chown(1) of the agent has taken. What cannot be given back shows when
+/// the folder is used.
+fn keep_usable(dir: &SafeDir, owner: Option<Owner>) {
+    let is_usable = dir.is_usable_by(owner).unwrap_or(true);
+    if !is_usable {
+        let _ = dir.set_owner_and_mode(DIR_MODE, owner);
     }
 }
 

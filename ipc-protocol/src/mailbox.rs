@@ -28,7 +28,7 @@ mod warning;
 pub use body::{Body, decode, derived_id};
 pub use dead_letter::DeadLetters;
 pub use inbox::{Inbox, Item, RefusedItem, Scan, Unwanted};
-pub use outbox::{Outbox, SendError, Sent};
+pub use outbox::{Missing, Outbox, SendError, Sent};
 pub use parts::{Dropped, Joined, Joiner, TooLong, split};
 pub use rate::RateLimit;
 pub use warning::Warning;

@@ -104,12 +104,14 @@ pub(crate) fn run() -> Result<RunnerExit, InitError> {
     Ok(exit)
 }
 
-/// Gives what root has made in the session's folders to the owner of each, who has to remove it. Nobody is left who could make
+/// Gives what root has made in the session's folders to the supervisor's user, who has to remove it. Nobody is left who could make
 /// more.
 fn hand_over() {
+    // Nobody but the supervisor has made it, and no command on the workspace reaches it.
+    let Ok(owner) = SafeDir::open(Path::new(CONTAINER_RECORD_DIR)).and_then(|record| record.owner()) else { return };
     for path in [CONTAINER_IPC_DIR, CONTAINER_RECORD_DIR] {
         // What keeps its owner is told by the supervisor, which cannot remove it then.
-        let _ = SafeDir::open(Path::new(path)).and_then(|folder| folder.hand_over(HANDED_OVER));
+        let _ = SafeDir::open(Path::new(path)).and_then(|folder| folder.hand_over(owner, HANDED_OVER));
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Inputs {
     queued_bytes: usize,
     /// Files of inputs that wait, whole or in parts.
     held: HashSet<OsString>,
+    /// Ids of whole inputs that have no answer yet.
+    waiting: HashSet<MessageId>,
     answered: HashSet<MessageId>,
     order: VecDeque<MessageId>,
     close_seen: bool,
@@ -59,6 +61,7 @@ impl Inputs {
             queue: VecDeque::new(),
             queued_bytes: 0,
             held: HashSet::new(),
+            waiting: HashSet::new(),
             answered: HashSet::new(),
             order: VecDeque::new(),
             close_seen: false,
@@ -81,6 +84,8 @@ impl Inputs {
         for refused in scan.refused {
             let reason = refused.reason.to_string();
             record.add(EventKind::InputDropped { id: refused.id.to_string(), reason })?;
+            // Its other parts are not an input.
+            self.remember(refused.id);
             self.remove(&refused.name, record)?;
         }
         for item in scan.items {
@@ -93,6 +98,8 @@ impl Inputs {
             }
             match self.joiner.push(item) {
                 Joined::Waiting => {}
+                // A copy under another name, which an agent can make.
+                Joined::Ready { id, files, .. } if self.waiting.contains(&id) => self.remove_all(&files, record)?,
                 Joined::Ready { id, input, files } => self.enqueue(Pending { id, request: input, files }),
                 Joined::Dropped(dropped) => self.never_whole(dropped, record)?,
             }
@@ -171,6 +178,7 @@ impl Inputs {
 
     fn enqueue(&mut self, pending: Pending) {
         self.queued_bytes += size(&pending);
+        self.waiting.insert(pending.id.clone());
         self.queue.push_back(pending);
     }
 
@@ -196,6 +204,7 @@ impl Inputs {
     }
 
     fn remember(&mut self, id: MessageId) {
+        self.waiting.remove(&id);
         if self.answered.insert(id.clone()) {
             self.order.push_back(id);
         }

@@ -1,7 +1,7 @@
-//! Giving a folder's owner what somebody else has made in it.
+//! Giving somebody what others have made in a folder.
 //!
 //! Root of a container can leave folders in the mailbox that a supervisor without root cannot empty. The runner, which is root
-//! of the container, too, gives them to the mailbox's owner at the end, when no process of the agent is left.
+//! of the container, too, gives them to the supervisor's user at the end, when no process of the agent is left.
 
 use std::ffi::OsStr;
 
@@ -15,11 +15,13 @@ use super::{DirError, Owner, SafeDir};
 const MAX_DEPTH: usize = 32;
 
 impl SafeDir {
-    /// Gives everything in this folder to the folder's owner, at most `budget` entries. No link is followed. What cannot be
-    /// given stays as it is.
-    pub fn hand_over(&self, budget: usize) -> Result<(), DirError> {
-        let owner = self.owner()?;
+    /// Gives this folder and everything in it to `owner`, at most `budget` entries. No link is followed. What cannot be given stays
+    /// as it is.
+    pub fn hand_over(&self, owner: Owner, budget: usize) -> Result<(), DirError> {
         let mut left = budget;
+        if self.owner()? != owner {
+            self.set_owner_and_mode(0o700, Some(owner))?;
+        }
         self.hand_over_to(owner, &mut left, 0)
     }
 
@@ -30,7 +32,8 @@ impl SafeDir {
                 return Ok(());
             }
             *left -= 1;
-            self.hand_over_one(&name, owner, left, depth)?;
+            // One that cannot be opened keeps nobody else's owner.
+            let _ = self.hand_over_one(&name, owner, left, depth);
         }
         Ok(())
     }

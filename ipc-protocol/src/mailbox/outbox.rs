@@ -60,14 +60,24 @@ pub struct Outbox {
     owner: Option<Owner>,
     namer: Namer,
     closed: bool,
+    close_heard: bool,
+    /// Whether the runner takes a file that is written again only once; one of generation 1 does not.
+    repairs: bool,
     /// Files that the runner has not answered yet.
     unsettled: BTreeMap<FileName, MessageId>,
 }
 
+/// Files that are missing in `input/`.
+#[derive(Debug, Default)]
+pub struct Missing {
+    files: Vec<FileName>,
+    close: bool,
+}
+
 impl Outbox {
-    /// Writes to `folder`, and keeps copies in `sent`. Goes on after what is there already, so that a restarted host keeps
+    /// Writes to `folder`, and keeps copies in `sent`, from which files are written again if `repairs` says so. Goes on after what is there already, so that a restarted host keeps
     /// the order even if the clock stepped back.
-    pub fn open(mut folder: Folder, sent: Arc<SafeDir>, owner: Option<Owner>) -> Result<Self, DirError> {
+    pub fn open(mut folder: Folder, sent: Arc<SafeDir>, owner: Option<Owner>, repairs: bool) -> Result<Self, DirError> {
         let mut namer = Namer::new(random_u64());
         let mut closed = sent.exists(OsStr::new(CLOSE_FILE))?;
         let mut unsettled = BTreeMap::new();
@@ -88,7 +98,7 @@ impl Outbox {
             }
             FolderState::Lost(_) => {}
         }
-        Ok(Self { folder, sent, owner, namer, closed, unsettled })
+        Ok(Self { folder, sent, owner, namer, closed, close_heard: false, repairs, unsettled })
     }
 
     /// Puts an input in the mailbox; a long text in several files. Without an id it gets one.
@@ -154,31 +164,57 @@ impl Outbox {
         });
     }
 
-    /// Whether something is in the mailbox that the runner has to find there.
-    pub fn is_owed(&self) -> bool {
-        self.closed || !self.unsettled.is_empty()
+    /// The runner has found `_close`.
+    pub fn close_heard(&mut self) {
+        self.close_heard = true;
     }
 
-    /// Writes again what somebody has removed from `input/` before the runner has answered it; how many files. The caller has
-    /// heard all answers that are there.
-    pub fn repair(&mut self) -> Result<usize, DirError> {
+    /// Whether something is in the mailbox that the runner has to find there.
+    pub fn is_owed(&self) -> bool {
+        self.repairs && (self.owes_close() || !self.unsettled.is_empty())
+    }
+
+    fn owes_close(&self) -> bool {
+        self.closed && !self.close_heard
+    }
+
+    /// What somebody has removed from `input/`. The runner removes what it has answered, too: what is missing *before* its answers
+    /// are heard, and is not answered by them, was removed by somebody else.
+    pub fn missing(&mut self) -> Result<Missing, DirError> {
+        let mut missing = Missing::default();
         if !self.is_owed() {
+            return Ok(missing);
+        }
+        let owes_close = self.owes_close();
+        let dir = self.folder.ensure(DIR_MODE, self.owner)?;
+        for name in self.unsettled.keys() {
+            if !dir.exists(OsStr::new(&name.to_string()))? {
+                missing.files.push(name.clone());
+            }
+        }
+        missing.close = owes_close && !dir.exists(OsStr::new(CLOSE_FILE))?;
+        Ok(missing)
+    }
+
+    /// Writes again what is missing and still not answered; how many files.
+    pub fn repair(&mut self, missing: Missing) -> Result<usize, DirError> {
+        let Missing { files, close } = missing;
+        let close = close && self.owes_close();
+        let files: Vec<FileName> = files.into_iter().filter(|name| self.unsettled.contains_key(name)).collect();
+        if files.is_empty() && !close {
             return Ok(0);
         }
         let dir = self.folder.ensure(DIR_MODE, self.owner)?;
         let mut written = 0;
-        for name in self.unsettled.keys().map(FileName::to_string) {
+        for name in files.iter().map(FileName::to_string) {
             let name = OsStr::new(&name);
-            if dir.exists(name)? {
-                continue;
-            }
             // What cannot be read cannot be sent again; the session tells at its end that nobody has taken it.
             if let Ok(Some(copy)) = self.sent.read(name, MAX_MESSAGE_BYTES) {
                 dir.replace(name, &copy.bytes, Durability::Cached, self.owner)?;
                 written += 1;
             }
         }
-        if self.closed && !dir.exists(OsStr::new(CLOSE_FILE))? {
+        if close {
             dir.replace(OsStr::new(CLOSE_FILE), b"", Durability::Cached, self.owner)?;
             written += 1;
         }
@@ -187,8 +223,13 @@ impl Outbox {
 
     /// Tells the runner to finish what is pending and to end. Everything sent before is taken or reported as dropped.
     pub fn close(&mut self) -> Result<(), DirError> {
+        // `_close` must not overtake an input that somebody has removed. An error of this shows when `_close` is written.
+        if let Ok(missing) = self.missing() {
+            let _ = self.repair(missing);
+        }
         self.closed = true;
-        self.sent.replace(OsStr::new(CLOSE_FILE), b"", Durability::Cached, None)?;
+        // Without a copy `_close` is only not written again.
+        let _ = self.sent.replace(OsStr::new(CLOSE_FILE), b"", Durability::Cached, None);
         let dir = self.folder.ensure(DIR_MODE, self.owner)?;
         dir.replace(OsStr::new(CLOSE_FILE), b"", Durability::Synced, self.owner)
     }

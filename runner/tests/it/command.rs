@@ -199,7 +199,8 @@ fn an_input_that_is_written_again_is_taken_once() {
     for _ in 0..20 {
         runner.lose_inputs();
         std::thread::sleep(std::time::Duration::from_millis(20));
-        runner.outbox.repair().unwrap();
+        let missing = runner.outbox.missing().unwrap();
+        runner.outbox.repair(missing).unwrap();
     }
     runner.outbox.close().unwrap();
     assert_eq!(runner.end(), RunnerExit::Done);

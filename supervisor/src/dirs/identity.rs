@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! file `instance`      5f3a9c0b12de            the name, the label `aigo.instance`
-//!                      machine 9d3c…           a hash of machine-id(5)
+//!                      machine 9d3c…           a hash of machine-id(5); left out on file systems of the network
 //!                      device 2049             st_dev; may change when the machine starts again
 //!                      inode 1311              of the folder
 //!                      sessions 1312           inode of the folder `sessions` in it
@@ -33,9 +33,8 @@ const TURN_POLL: Duration = Duration::from_millis(5);
 /// Bytes of the file that are read; it has some 150.
 const MAX: u64 = 4096;
 
-/// Where a machine keeps a name that outlives its starts: machine-id(5), D-Bus's older place of it, and the firmware's,
-/// which only root may read.
-const MACHINE_IDS: [&str; 3] = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/sys/class/dmi/id/product_uuid"];
+/// Where a machine keeps a name that outlives its starts: machine-id(5), and D-Bus's older place of it.
+const MACHINE_IDS: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
 /// The identity of a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,16 +98,33 @@ fn of(file: &Path, here: &Place, is_in_use: impl Fn() -> bool) -> io::Result<Ide
     match read(file)? {
         Some((name, place)) if place == *here => Ok(Identity::known(name)),
         Some((name, place)) if place.is_unknown() || place.is_same(here) => {
-            write(file, &name, here)?;
+            // On a disk that is full or read-only the name holds all the same.
+            if let Err(error) = write(file, &name, here) {
+                tracing::debug!("{} keeps where the folder was before: {error}", file.display());
+            }
             Ok(Identity::known(name))
         }
         // Seen from another machine, such as a home on a server: whoever works with it goes on as before.
         Some((name, _)) if is_in_use() => Ok(Identity::known(name)),
-        before => {
+        None => {
+            let name = SessionId::random().to_string();
+            match write_new(file, &name, here) {
+                Ok(()) => Ok(Identity { name, is_new: true, original: None }),
+                // Where folders have no locks, another process was quicker.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match read(file)? {
+                    Some((name, _)) => Ok(Identity::known(name)),
+                    None => {
+                        write(file, &name, here)?;
+                        Ok(Identity { name, is_new: true, original: None })
+                    }
+                },
+                Err(error) => Err(error),
+            }
+        }
+        Some((original, _)) => {
             let name = SessionId::random().to_string();
             write(file, &name, here)?;
-            let original = before.map(|(name, _)| name);
-            Ok(Identity { name, is_new: original.is_none(), original })
+            Ok(Identity { name, is_new: false, original: Some(original) })
         }
     }
 }
@@ -147,11 +163,21 @@ fn read(file: &Path) -> io::Result<Option<(String, Place)>> {
 
 /// Replaces the file as a whole: one that is a hard link to the original's stays as it is there.
 fn write(file: &Path, name: &str, place: &Place) -> io::Result<()> {
+    content(file, name, place)?.persist(file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Makes the file where there is none.
+fn write_new(file: &Path, name: &str, place: &Place) -> io::Result<()> {
+    content(file, name, place)?.persist_noclobber(file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn content(file: &Path, name: &str, place: &Place) -> io::Result<tempfile::NamedTempFile> {
     let folder = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut new = tempfile::NamedTempFile::new_in(folder)?;
     io::Write::write_all(&mut new, format!("{name}\n{}", place.lines()).as_bytes())?;
-    new.persist(file).map_err(|error| error.error)?;
-    Ok(())
+    Ok(new)
 }
 
 /// Where a data directory is, as far as it can be told.
@@ -170,7 +196,8 @@ impl Place {
         let (root, sessions) = (fs::metadata(&dirs.root).ok(), fs::metadata(dirs.sessions()).ok());
         let born = root.as_ref().and_then(|root| root.created().ok());
         Self {
-            machine: machine(),
+            // Where several machines have the folder, it is the same one on each.
+            machine: if is_shared(&dirs.root) { None } else { machine() },
             device: root.as_ref().map(MetadataExt::dev),
             inode: root.as_ref().map(MetadataExt::ino),
             sessions: sessions.as_ref().map(MetadataExt::ino),
@@ -234,7 +261,10 @@ impl Place {
 
 /// A hash of the machine's name: machine-id(5) asks programs not to pass the name itself on.
 fn machine() -> Option<u64> {
-    let id = MACHINE_IDS.iter().find_map(|path| {
+    let id = MACHINE_IDS.iter().map(Path::new).find_map(|path| {
+        if is_transient(path) {
+            return None;
+        }
         let text = fs::read_to_string(path).ok()?;
         let id = text.trim();
         // A machine that has not been started yet has the second one.
@@ -246,6 +276,35 @@ fn machine() -> Option<u64> {
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
     )
+}
+
+/// Whether a name is made anew at each start of the machine: systemd mounts one from memory where it cannot be written.
+#[cfg(target_os = "linux")]
+fn is_transient(path: &Path) -> bool {
+    use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+    statfs(path).is_ok_and(|stat| stat.filesystem_type() == TMPFS_MAGIC)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_transient(_: &Path) -> bool {
+    false
+}
+
+/// Whether other machines see the same folder, on a file system of the network: then the machine says nothing.
+#[cfg(target_os = "linux")]
+fn is_shared(root: &Path) -> bool {
+    use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+    // CIFS, SMB 2 and later, Ceph, 9p (linux/magic.h).
+    const OTHERS: [FsType; 4] = [FsType(0xff53_4d42), FsType(0xfe53_4d42), FsType(0x00c3_6400), FsType(0x0102_1997)];
+    statfs(root).is_ok_and(|stat| {
+        let kind = stat.filesystem_type();
+        [FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC].contains(&kind) || OTHERS.contains(&kind)
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_shared(_: &Path) -> bool {
+    false
 }
 
 /// The file system's own name of the volume, on Btrfs and ZFS: a snapshot there has the inodes and the births of its

@@ -36,7 +36,12 @@ const DEFAULT: [Ipv4Net; 4] = [
 
 /// The ranges that subnets are chosen from, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pools(Vec<Ipv4Net>);
+pub struct Pools {
+    ranges: Vec<Ipv4Net>,
+    /// An operator has named them. A route that leads a larger range elsewhere does not count then: the operator knows that
+    /// this part of it is free, as on a machine whose VPN has routes for all private ranges.
+    named: bool,
+}
 
 /// A text that names no pools.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +55,7 @@ impl Pools {
     /// The engine's own pools (`default-address-pools` of Docker's configuration), and the usual ones after them.
     pub fn after(engines: &[Ipv4Net]) -> Self {
         let fits = |pool: &&Ipv4Net| POOL.contains(&pool.prefix());
-        Self(engines.iter().filter(fits).copied().chain(DEFAULT).collect())
+        Self { ranges: engines.iter().filter(fits).copied().chain(DEFAULT).collect(), named: false }
     }
 
     /// Subnets that overlap none of `taken`, pool by pool, each from a place in it that follows from `name`: launches that
@@ -58,8 +63,10 @@ impl Pools {
     pub fn free<'a>(&'a self, taken: &[Ipv4Net], name: &str) -> impl Iterator<Item = Ipv4Net> + use<'a> {
         let start = place_of(name);
         let taken: Vec<Ipv4Net> = taken.iter().copied().filter(|net| net.prefix() >= LEAST).collect();
-        self.0.iter().flat_map(move |pool| {
-            let here: Vec<Ipv4Net> = taken.iter().copied().filter(|net| net.overlaps(*pool)).collect();
+        let named = self.named;
+        self.ranges.iter().flat_map(move |pool| {
+            let counts = |net: &Ipv4Net| net.overlaps(*pool) && (!named || net.prefix() >= pool.prefix());
+            let here: Vec<Ipv4Net> = taken.iter().copied().filter(counts).collect();
             let count = 1u32 << (PREFIX - pool.prefix().min(PREFIX));
             let is_covered = here.iter().any(|net| net.prefix() <= pool.prefix());
             let looks = if is_covered { 0 } else { count.min(LOOKS) };
@@ -74,13 +81,13 @@ impl Pools {
 
 impl Default for Pools {
     fn default() -> Self {
-        Self(DEFAULT.to_vec())
+        Self { ranges: DEFAULT.to_vec(), named: false }
     }
 }
 
 impl fmt::Display for Pools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        let all: Vec<String> = self.ranges.iter().map(ToString::to_string).collect();
         f.write_str(&all.join(", "))
     }
 }
@@ -103,7 +110,7 @@ impl FromStr for Pools {
             }
             pools.push(pool);
         }
-        Ok(Self(pools))
+        Ok(Self { ranges: pools, named: true })
     }
 }
 
@@ -120,6 +127,16 @@ mod tests {
 
     fn net(text: &str) -> Ipv4Net {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_range_that_an_operator_named_may_be_a_part_of_a_route() {
+        let named: Pools = "10.90.0.0/16".parse().unwrap();
+        let first = |taken: &[Ipv4Net]| named.free(taken, "n").next();
+        assert!(first(&[net("10.0.0.0/8")]).is_some());
+        assert!(first(&[net("10.90.0.0/16")]).is_none());
+        let found = first(&[net("10.90.0.0/17")]).unwrap();
+        assert!(!found.overlaps(net("10.90.0.0/17")));
     }
 
     #[test]

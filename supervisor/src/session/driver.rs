@@ -73,7 +73,7 @@ pub struct Driver {
     heartbeat: heartbeat::Heartbeat,
     notices: notices::Notices,
     losses: losses::Losses,
-    mismatches: Vec<MountedAt>,
+    mismatch: Option<MountedAt>,
     summary: Summary,
     ending: Option<Ending>,
     container: Option<ContainerId>,
@@ -88,8 +88,8 @@ pub struct Driver {
     age: Duration,
 }
 
-/// There is one mismatch at most of a runner of ours; a hostile journal has what it likes.
-const MAX_MISMATCHES: usize = 8;
+/// Names in the mailbox that are told at most.
+const MAX_STRANGERS: usize = 20;
 
 /// Events that are fed to the machine at once when a session is taken over.
 const REPLAY: usize = 500;
@@ -120,7 +120,7 @@ impl Driver {
             heartbeat: heartbeat::Heartbeat::default(),
             notices: notices::Notices::default(),
             losses: losses::Losses::default(),
-            mismatches: Vec::new(),
+            mismatch: None,
             summary: Summary::default(),
             ending: None,
             container: None,
@@ -213,23 +213,45 @@ impl Driver {
         if let EventKind::InputAccepted { id } | EventKind::InputDropped { id, .. } = kind {
             self.outbox.settle(id);
         }
-        if let EventKind::MountMismatch { target: _, device, root } = kind
-            && self.mismatches.len() < MAX_MISMATCHES
-        {
-            self.mismatches.push(MountedAt { device: device.clone(), root: root.clone() });
+        if let EventKind::Closing { .. } = kind {
+            self.outbox.close_heard();
         }
+        self.note_mismatch(kind);
         self.step(Input::Runner(kind)).await
     }
 
-    /// The folders that were mounted instead of those that were judged.
-    pub fn take_mismatches(&mut self) -> Vec<MountedAt> {
-        std::mem::take(&mut self.mismatches)
+    /// A runner of ours says so once, before it starts an agent. Later it is the agent's word.
+    fn note_mismatch(&mut self, kind: &EventKind) {
+        if let EventKind::MountMismatch { target: _, device, root } = kind
+            && self.mismatch.is_none()
+            && !self.machine.has_agent()
+        {
+            self.mismatch = Some(MountedAt { device: device.clone(), root: root.clone() });
+        }
+    }
+
+    /// The event for what the agent has put into the mailbox as if it were a folder of the project, if it has. The mailbox goes with
+    /// the session.
+    pub fn not_kept(&self) -> Option<HostEvent> {
+        let names = self.ipc.strangers(MAX_STRANGERS);
+        let message = format!(
+            "the agent put files into /workspace/ipc, which is the session's and no part of the project; they are gone with the \
+             session: {}",
+            names.join(", ")
+        );
+        (!names.is_empty()).then(|| HostEvent::HostWarning { code: "ipc_not_kept".into(), message })
+    }
+
+    /// The folder that was mounted instead of the one that was judged.
+    pub fn take_mismatch(&mut self) -> Option<MountedAt> {
+        self.mismatch.take()
     }
 
     /// The machine gets an event that another process has stored, `then`.
     async fn recall(&mut self, runner_seq: u64, then: Duration, kind: &EventKind) -> Result<(), StoreError> {
         self.heard = runner_seq;
         self.summary.count(kind);
+        self.note_mismatch(kind);
         let now = self.now();
         self.advance(|machine| machine.recall(now, then, kind)).await
     }

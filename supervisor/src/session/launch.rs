@@ -384,8 +384,12 @@ impl Life {
         };
         let requests = resources.grant.as_ref().map(|grant| grant.traffic().usage().requests).or(requests);
         let mut released = resources.release(&launcher.engine, &launcher.store).await;
+        if let Some(event) = driver.not_kept() {
+            // A store that cannot take it cannot take the end either, which is tried again below.
+            let _ = driver.tell(event).await;
+        }
         let mut problems = std::mem::take(&mut released.problems);
-        problems.extend(stray::remove(driver.take_mismatches(), launched).await);
+        problems.extend(stray::remove(driver.take_mismatch(), launched).await);
         let mut summary = driver.summary();
         summary.model_requests = summary.model_requests.saturating_add(requests.unwrap_or_default());
         if let Some(before) = before {

@@ -113,6 +113,9 @@ pub struct Machine {
     /// The runner has said its first word.
     #[serde(default)]
     started: bool,
+    /// Its agent's process has run.
+    #[serde(default)]
+    agent_started: bool,
     /// The exit code that the runner named with its last word.
     #[serde(default)]
     exiting: Option<u8>,
@@ -146,6 +149,7 @@ impl Machine {
             stage: None,
             failed_step: None,
             started: false,
+            agent_started: false,
             exiting: None,
             agent_exit: None,
             closing: None,
@@ -217,6 +221,11 @@ impl Machine {
     /// Something is going on of which the runner's events do not tell: a person is there or is asked, or the model works.
     pub fn is_kept(&self) -> bool {
         self.attached || self.question_pending || self.model_requests > 0
+    }
+
+    /// Whether the runner has started its agent.
+    pub fn has_agent(&self) -> bool {
+        self.agent_started || self.ready
     }
 
     /// Whether the runner has yet to accept or drop the input `id`.
@@ -333,7 +342,8 @@ impl Machine {
             }
             EventKind::RunnerStarted { .. } => self.started = true,
             EventKind::RunnerExiting { code } => self.exiting = Some(*code),
-            EventKind::SetupStep { .. } | EventKind::MountMismatch { .. } | EventKind::AgentStarted { .. } => {}
+            EventKind::AgentStarted { .. } => self.agent_started = true,
+            EventKind::SetupStep { .. } | EventKind::MountMismatch { .. } => {}
             EventKind::Ready {} => {
                 self.ready = true;
                 if self.status == Status::Provisioning {

@@ -72,6 +72,16 @@ impl Store {
         .await
     }
 
+    /// The session has made no mount points.
+    pub async fn forget_mounts(&self, id: &SessionId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.call(move |connection| {
+            connection.execute("UPDATE sessions SET made = '[]', mounted = 0 WHERE id = ?1", [id.as_str()])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Sessions that owe the removal of mount points, and the folders that these are in.
     pub async fn owing(&self) -> Result<Vec<(SessionId, PathBuf)>, StoreError> {
         self.call(move |connection| {

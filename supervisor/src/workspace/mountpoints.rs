@@ -80,10 +80,12 @@ impl Held {
     /// (rmdir(2), since Linux 3.18).
     pub fn lost(&self) -> Vec<PathBuf> {
         let Some(root) = &self.root else { return Vec::new() };
-        let is_there = |path: &Path, id: &FolderId| {
-            fstatat(root, path, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| id_of(&stat) == *id)
+        // Other errors say nothing about the folder.
+        let is_lost = |path: &Path, id: &FolderId| match fstatat(root, path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => id_of(&stat) != *id,
+            Err(errno) => errno == Errno::ENOENT,
         };
-        self.points.iter().filter(|(path, id)| !is_there(path, id)).map(|(path, _)| path.clone()).collect()
+        self.points.iter().filter(|(path, id)| is_lost(path, id)).map(|(path, _)| path.clone()).collect()
     }
 }
 

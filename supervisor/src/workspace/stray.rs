@@ -7,10 +7,11 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nix::fcntl::{AtFlags, OFlag, open};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
@@ -28,16 +29,14 @@ pub struct MountedAt {
     pub root: String,
 }
 
-/// Removes the mount points that the engine has made in these folders since `began`. Returns what could not be done, in words.
-pub async fn remove(folders: Vec<MountedAt>, began: SystemTime) -> Vec<String> {
-    if folders.is_empty() {
-        return Vec::new();
-    }
+/// Removes the mount points that the engine has made in this folder since `began`. Returns what could not be done, in words.
+pub async fn remove(folder: Option<MountedAt>, began: SystemTime) -> Option<String> {
+    let folder = folder?;
     let work = move || {
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        folders.iter().filter_map(|folder| remove_from(folder, &table, began).err()).collect()
+        remove_from(&folder, &table, began).err()
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| vec![error.to_string()])
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Some(error.to_string()))
 }
 
 fn remove_from(folder: &MountedAt, table: &str, began: SystemTime) -> Result<(), String> {
@@ -59,7 +58,13 @@ fn remove_from(folder: &MountedAt, table: &str, began: SystemTime) -> Result<(),
 }
 
 fn remove_empty(root: &OwnedFd, name: &str, path: &Path) -> Result<(), String> {
-    use nix::errno::Errno;
+    // A session that works on this folder in order holds its mount points; their removal would take its mounts.
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+    let Ok(folder) = openat(root, name, flags, Mode::empty()) else { return Ok(()) };
+    let alone = Flock::lock(folder, FlockArg::LockExclusiveNonblock);
+    if matches!(&alone, Err((_, Errno::EWOULDBLOCK))) {
+        return Ok(());
+    }
     match unlinkat(root, name, UnlinkatFlags::RemoveDir) {
         Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) => Ok(()),
         Err(errno) => Err(format!("the empty folder {} was left: {}", path.join(name).display(), errno.desc())),
@@ -75,6 +80,9 @@ fn is_ours(stat: &FileStat, began: SystemTime) -> bool {
 /// Where the folder is on this host: below the mount of its file system that shows it.
 fn place(folder: &MountedAt, table: &str) -> Option<PathBuf> {
     let root = unescape(&folder.root);
+    if Path::new(&root).components().any(|part| part == Component::ParentDir) {
+        return None;
+    }
     let below = |line: &str| {
         let mut fields = line.split(' ').skip(2);
         let (device, shown, point) = (fields.next()?, fields.next()?, fields.next()?);

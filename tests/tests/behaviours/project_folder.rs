@@ -214,3 +214,23 @@ fn a_writable_mount_survives_git_clean() {
     assert_eq!(run.texts(), ["file"]);
     assert!(other.exists());
 }
+
+#[test]
+fn what_the_agent_takes_for_a_folder_of_the_project_is_named_at_the_end() {
+    let Some(home) = Home::open() else { return };
+    let run = home.command("mkdir -p ipc; echo 1 > ipc/mod.rs").finish().expect(Expect::FINISHED);
+    let told = run.events.iter().filter_map(look::warning).find(|(code, _)| *code == "ipc_not_kept");
+    assert!(told.is_some_and(|(_, text)| text.contains("mod.rs")), "{run:?}");
+}
+
+#[test]
+fn a_recursive_chmod_leaves_steering_and_closing_alone() {
+    let Some(home) = Home::open() else { return };
+    home.give_workspace_to(1000);
+    let mut run = home.command("chmod -R 555 /workspace; echo ready; cat").steered().start();
+    run.wait_for_text("ready");
+    run.type_line("line");
+    run.wait_for_text("line");
+    run.close_stdin();
+    run.finish().expect(Expect::CLOSED);
+}

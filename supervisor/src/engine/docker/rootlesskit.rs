@@ -38,10 +38,14 @@ impl Namespaces {
         Self { user: folder.join("user"), net: folder.join("net") }
     }
 
-    /// Whether its networks are others than this process's.
+    /// Whether its networks are others than this process's. What is no namespace is none of them: RootlessKit's file `netns` is a
+    /// plain file for who does not see the mount on it.
     fn is_apart(&self) -> bool {
         let inode = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        inode(&self.net).is_some_and(|theirs| inode(Path::new("/proc/self/ns/net")) != Some(theirs))
+        // All namespaces are on one file system, nsfs.
+        inode(Path::new("/proc/self/ns/net"))
+            .zip(inode(&self.net))
+            .is_some_and(|(ours, theirs)| ours.0 == theirs.0 && ours != theirs)
     }
 }
 

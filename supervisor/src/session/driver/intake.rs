@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use ipc_protocol::dir::DirError;
 use ipc_protocol::event::EventKind;
-use ipc_protocol::mailbox::{Item, Scan, Warning};
+use ipc_protocol::mailbox::{Item, Missing, Scan, Warning};
 use ipc_protocol::outgoing::Outgoing;
 use ipc_protocol::reply::Reply;
 use ipc_protocol::task::TaskFile;
@@ -34,8 +35,10 @@ impl Driver {
     }
 
     async fn intake(&mut self) -> Result<Look, StoreError> {
+        // Before the answers are heard: see `Outbox::missing`.
+        let missing = self.outbox.missing();
         let journal = self.intake_journal().await?;
-        self.repair().await?;
+        self.repair(missing, &journal).await?;
         let messages = self.intake_messages().await?;
         let tasks = self.intake_tasks().await?;
         Ok(journal.and(messages).and(tasks))
@@ -100,10 +103,17 @@ impl Driver {
         Ok(Look { found, again: batch.again_in })
     }
 
-    /// Makes again what somebody has removed of the mailbox. All answers of the runner that are there have been heard.
-    async fn repair(&mut self) -> Result<(), StoreError> {
+    /// Makes again what somebody has removed of the mailbox. Inputs are written again only if all of the journal was read, in which
+    /// their answers are.
+    async fn repair(&mut self, missing: Result<Missing, DirError>, journal: &Look) -> Result<(), StoreError> {
         let repaired = self.ipc.repair();
-        let (inputs, unwritten) = match self.outbox.repair() {
+        let was_read = journal.again.is_none() && !self.faulty;
+        let inputs = match missing {
+            Ok(missing) if was_read => self.outbox.repair(missing),
+            Ok(_) => Ok(0),
+            Err(error) => Err(error),
+        };
+        let (inputs, unwritten) = match inputs {
             Ok(inputs) => (inputs, None),
             Err(error) => (0, Some(error)),
         };

@@ -122,7 +122,7 @@ impl Launcher {
             lock,
             workspace: row.workspace.clone(),
             points: Held::default(),
-            launched: SystemTime::now(),
+            launched: SystemTime::from(row.created_at),
             proxy: None,
             grant: None,
             engine_touched: true,

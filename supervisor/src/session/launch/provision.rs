@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -67,7 +68,11 @@ pub(super) async fn provision(
     // What is mounted there is not the user's folder.
     let (workspace, left_out) = (resources.workspace.clone(), mounts.in_workspace.clone());
     let record = resources.folder.look();
-    let look = tokio::task::spawn_blocking(move || Before::take(&workspace, &left_out, &record));
+    let too_late = Arc::new(AtomicBool::new(false));
+    let look = tokio::task::spawn_blocking({
+        let too_late = Arc::clone(&too_late);
+        move || Before::take(&workspace, &left_out, &record, &too_late)
+    });
 
     let go_on = || match no_further.load(Ordering::Relaxed) {
         true => Err(Ending::new(EndReason::Cancelled)),
@@ -100,7 +105,12 @@ pub(super) async fn provision(
         Ok(Err(error)) => {
             Before::unknown(format!("the folder could not be looked at before the agent started: {error}"))
         }
-        Err(_) => Before::unknown("the folder's file system did not answer before the agent started"),
+        Err(_) => {
+            // What it sees from now on may be the agent's work.
+            too_late.store(true, Ordering::SeqCst);
+            let _ = std::fs::remove_file(resources.folder.look());
+            Before::unknown("the folder could not be looked at in time before the agent started")
+        }
     };
     go_on()?;
     reach("start.before");
@@ -189,7 +199,15 @@ async fn make_mount_points(
     reach("mount.noted");
     let (workspace, id) = (resources.workspace.clone(), plan.permit().facts().workspace.id);
     let made = tokio::task::spawn_blocking(move || mountpoints::make(&workspace, Some(id), &points)).await;
-    let made = made.map_err(|error| setup("workspace", &error))?.map_err(|error| setup("workspace", &error))?;
+    let made = match made.map_err(|error| setup("workspace", &error))? {
+        Ok(made) => made,
+        Err(error) => {
+            // Nothing was made, and what is at the path now is not ours to clean.
+            let forgotten = launcher.store.forget_mounts(plan.id()).await;
+            forgotten.map_err(|error| setup("store", &error))?;
+            return Err(setup("workspace", &error));
+        }
+    };
     resources.points = made.held;
     reach("mount.made");
     let (folder, dirs) = (resources.folder.clone(), resources.folder.ipc());

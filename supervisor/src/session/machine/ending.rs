@@ -59,7 +59,9 @@ impl Machine {
         if let Some((step, detail)) = &self.failed_step {
             return Ending::because(EndReason::SetupFailed { step: step.clone() }, detail.clone());
         }
-        let exit = facts.code.and_then(RunnerExit::from_code);
+        // Where the engine does not know the code any more, the runner's word is what there is.
+        let code = facts.code.or(self.exiting.map(i64::from));
+        let exit = code.and_then(RunnerExit::from_code);
         if let (Some(Intent::Close(by)), Some(Stage::Term { .. } | Stage::Kill { .. })) = (&self.intent, self.stage)
             && matches!(exit, None | Some(RunnerExit::Terminated))
         {
@@ -169,7 +171,10 @@ impl Machine {
                 | RunnerExit::IpcFailed,
             )
             | None => {
-                let detail = format!("the container ended with {} without the runner's last word", code(facts));
+                let detail = match self.exiting {
+                    Some(said) => format!("the container ended with {}, its runner had said {said}", code(facts)),
+                    None => format!("the container ended with {} without the runner's last word", code(facts)),
+                };
                 Ending::because(EndReason::RunnerLost, detail)
             }
         }

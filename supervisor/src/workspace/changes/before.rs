@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipc_protocol::dir::SafeDir;
 use nix::errno::Errno;
@@ -37,10 +38,14 @@ enum Place {
 }
 
 impl Before {
-    /// Looks at the folder at `path` but for the mount points `left_out` in it, and keeps what it sees in `file`. Blocks.
-    pub fn take(path: &Path, left_out: &[PathBuf], file: &Path) -> Self {
+    /// Looks at the folder at `path` but for the mount points `left_out` in it, and keeps what it sees in `file`, unless that is
+    /// `too_late` by then: the agent may have started. Blocks.
+    pub fn take(path: &Path, left_out: &[PathBuf], file: &Path, too_late: &AtomicBool) -> Self {
         let kept = SafeDir::open(path).map_err(|error| chain(&error)).and_then(|root| {
             let look = walk(&root, left_out, Bounds::default()).map_err(|errno| errno.desc().to_owned())?;
+            if too_late.load(Ordering::SeqCst) {
+                return Err("it took too long".to_owned());
+            }
             let look = match save(&look, file) {
                 Ok(()) => Place::File(file.to_owned()),
                 Err(error) => {

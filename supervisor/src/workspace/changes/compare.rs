@@ -131,8 +131,9 @@ impl Comparison<'_> {
             (Bare::Whole, Bare::Not) => GitChange::Removed,
             _ => return None,
         };
+        let side = if whole == GitChange::Added { Ordering::Greater } else { Ordering::Less };
         self.git_change(here, None, whole);
-        Some(Belongs::Whole)
+        Some(Belongs::Whole(side))
     }
 
     fn entries(&mut self, pair: Pair, here: Folder, repository: Option<Belongs>) {
@@ -152,8 +153,8 @@ impl Comparison<'_> {
             let name = both.0.or(both.1).map(|entry| entry.name).unwrap_or_default();
             let git = match &repository {
                 Some(Belongs::To(repository)) if git::is_own(name) => Some(*repository),
-                // What is on both sides was there without the repository, and is compared.
-                Some(Belongs::Whole) if git::is_own(name) && order.is_ne() => continue,
+                // Only what came or went with the repository is told with it: the rest was there without it, and is compared.
+                Some(Belongs::Whole(side)) if git::is_own(name) && order == *side => continue,
                 Some(_) | None => pair.git,
             };
             self.entry(both, here, git);
@@ -272,8 +273,8 @@ impl Comparison<'_> {
 enum Belongs {
     /// To that of the repository, if it differs.
     To(usize),
-    /// To that of the repository as a whole, which came or went.
-    Whole,
+    /// To that of the repository as a whole, which came ([`Ordering::Greater`]) or went ([`Ordering::Less`]).
+    Whole(Ordering),
 }
 
 impl Pair {

@@ -250,6 +250,37 @@ fn a_bare_repository_is_one_line_and_hides_no_working_tree() {
     assert_eq!(differ(&before, &itself.look()), ["git ./ Changed"]);
 }
 
+#[test]
+fn a_repository_that_is_faked_hides_neither_what_goes_nor_what_comes() {
+    let tree = Tree::new();
+    for name in ["config", "index", "hooks/run.sh"] {
+        tree.put(name, "1");
+    }
+    let before = tree.look();
+    for name in ["config", "index"] {
+        fs::remove_file(tree.path(name)).unwrap();
+    }
+    tree.put("HEAD", "ref: refs/heads/main\n");
+    tree.folder("objects");
+    tree.folder("refs");
+    let with = tree.look();
+    assert_eq!(differ(&before, &with), ["- config", "- index", "git ./ Added"]);
+    fs::remove_file(tree.path("HEAD")).unwrap();
+    tree.put("description", "1");
+    assert_eq!(differ(&with, &tree.look()), ["+ description", "- HEAD"]);
+}
+
+#[test]
+fn folders_without_entries_are_bounded_as_well() {
+    let tree = Tree::new();
+    for number in 0..50 {
+        tree.folder(&format!("{number}"));
+    }
+    let look = tree.look_within(Bounds { bytes: 600, ..Bounds::default() }, &[]);
+    let states: Vec<State> = (0..look.folders()).map(|folder| look.state(folder)).collect();
+    assert!(states.iter().any(|state| matches!(state, State::OutOfRoom)), "{states:?}");
+}
+
 /// A look at `a/x` and `b`, the folder `a` in this state.
 fn made_up(state: State) -> Look {
     let stamp = |mode: u16| Stamp { mode, ..Stamp::default() };
@@ -409,7 +440,7 @@ fn a_folder_that_is_renamed_while_it_is_open_is_compared_all_the_same() {
     let tree = Tree::new();
     tree.put("work/a", "1");
     let record = tree.path("look");
-    let before = Before::take(&tree.path("work"), &[], &record);
+    let before = Before::take(&tree.path("work"), &[], &record, &AtomicBool::new(false));
     fs::rename(tree.path("work"), tree.path("moved")).unwrap();
     tree.put("moved/b", "1");
     assert_eq!(lines(&before.compare().unwrap()), ["+ b"]);
@@ -420,7 +451,7 @@ fn another_process_compares_only_the_folder_that_it_was() {
     let tree = Tree::new();
     tree.put("work/a", "1");
     let (work, record) = (tree.path("work"), tree.path("look"));
-    drop(Before::take(&work, &["ipc".into()], &record));
+    drop(Before::take(&work, &["ipc".into()], &record, &AtomicBool::new(false)));
     tree.put("work/ipc/x", "1");
     tree.put("work/b", "1");
     let again = || Before::reopen(&work, &record).compare();
@@ -442,7 +473,7 @@ fn another_process_compares_only_the_folder_that_it_was() {
 fn a_record_that_cannot_be_written_is_kept_in_memory() {
     let tree = Tree::new();
     tree.put("work/a", "1");
-    let before = Before::take(&tree.path("work"), &[], &tree.path("none/look"));
+    let before = Before::take(&tree.path("work"), &[], &tree.path("none/look"), &AtomicBool::new(false));
     tree.put("work/b", "1");
     assert_eq!(lines(&before.compare().unwrap()), ["+ b"]);
 }

@@ -46,7 +46,8 @@ pub(super) fn walk(root: &SafeDir, left_out: &[PathBuf], bounds: Bounds) -> Resu
     let mut folder = 0;
     let mut over = None;
     while folder < walk.look.folders() {
-        let state = match over {
+        // Also where a folder has no entries, and where it cannot be opened.
+        let state = match over.or_else(|| walk.bound()) {
             Some(state) => state,
             None => walk.list(folder),
         };
@@ -75,6 +76,17 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// The bound that has been reached, if one has.
+    fn bound(&self) -> Option<State> {
+        if self.started.elapsed() > self.bounds.time {
+            Some(State::OutOfTime)
+        } else if self.look.len() > self.bounds.bytes {
+            Some(State::OutOfRoom)
+        } else {
+            None
+        }
+    }
+
     /// Gathers the entries of a folder.
     fn list(&mut self, folder: u32) -> State {
         self.names.clear();
