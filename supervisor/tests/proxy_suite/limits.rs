@@ -1,5 +1,6 @@
 //! Nothing waits for ever, and nothing grows without a bound.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -68,7 +69,9 @@ async fn clients_that_dawdle_are_closed() {
     for mut stream in [TcpStream::connect(rig.addr()).await.unwrap(), connect_from("127.0.0.2", rig.addr()).await] {
         stream.write_all(b"POST /v1/mess").await.unwrap();
         let mut got = String::new();
-        soon(stream.read_to_string(&mut got)).await.unwrap();
+        // Closed with a part of a head that nobody has read, the kernel may say so by a reset.
+        let closed = soon(stream.read_to_string(&mut got)).await;
+        assert!(closed.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::ConnectionReset), "{closed:?}");
     }
     // Does not read what it asked for.
     let traffic = rig.grant.traffic();
