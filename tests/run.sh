@@ -71,8 +71,10 @@ ordinary_modules=(
     behaviours/steering behaviours/workspace edges/hostile edges/outputs edges/tasks
     service/api service/attending service/crashes service/hostile service/killed service/openapi
 )
-# These need root's rights for what they show: folders of other users, and files that root of the container has made.
+# These need root's rights for what they show: folders of other users, folders that nobody may write to, and files that root of
+# the container has made.
 ordinary_skipped=(
+    project_folder::a_recursive_chmod_leaves_steering_and_closing_alone
     hostile::whatever_was_built_in_the_ipc_folder_is_cleared_away
     workspace::a_folder_that_cannot_be_read_is_refused_before_anything_starts
     workspace::what_an_agent_makes_in_roots_folder_belongs_to_root

@@ -195,6 +195,8 @@ fn a_message_that_is_refused_ends_with_1() {
         assert_eq!(said.code, Some(1), "{said:?}");
     }
     assert_eq!(home.aigo(["stop", "--kill", &session]).code, Some(0));
+    // The end is stored before the session's folder goes, and the service is not to die in between.
+    wait_until("the session's folder to be gone", || home.leftovers().is_empty().then_some(()));
 }
 
 #[test]
