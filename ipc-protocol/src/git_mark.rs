@@ -29,14 +29,7 @@ pub fn is_there(dir: &SafeDir) -> bool {
 
 /// Puts the mark into `dir`. What is in its place, and is no folder, is moved aside.
 pub fn put(dir: &SafeDir, owner: Option<Owner>) -> Result<(), DirError> {
-    let name = OsStr::new(NAME);
-    let mark = match dir.make_subdir(name, MODE, owner) {
-        Err(_) if dir.exists(name)? => {
-            dir.set_aside(name)?;
-            dir.make_subdir(name, MODE, owner)?
-        }
-        made => made?,
-    };
+    let mark = dir.renew_subdir(OsStr::new(NAME), MODE, owner)?;
     for folder in FOLDERS {
         mark.make_subdir(OsStr::new(folder), MODE, owner)?;
     }

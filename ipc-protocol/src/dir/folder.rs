@@ -93,15 +93,7 @@ impl Folder {
 
     /// Makes a folder that is lost anew. What is at its name, and is no folder or cannot be opened, is moved aside.
     pub fn renew(&mut self, mode: u32, owner: Option<super::Owner>) -> Result<(), DirError> {
-        let name = OsStr::new(self.name);
-        let made = match self.parent.make_subdir(name, mode, owner) {
-            Err(_) if self.parent.exists(name)? => {
-                self.parent.set_aside(name)?;
-                self.parent.make_subdir(name, mode, owner)
-            }
-            made => made,
-        };
-        self.dir = Some(made?);
+        self.dir = Some(self.parent.renew_subdir(OsStr::new(self.name), mode, owner)?);
         Ok(())
     }
 }

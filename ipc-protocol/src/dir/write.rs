@@ -121,6 +121,17 @@ impl SafeDir {
         Ok(dir)
     }
 
+    /// The same where something else may be at the name: what is no folder, or cannot be opened, is moved aside.
+    pub fn renew_subdir(&self, name: &OsStr, mode: u32, owner: Option<Owner>) -> Result<Self, DirError> {
+        match self.make_subdir(name, mode, owner) {
+            Err(_) if self.exists(name)? => {
+                self.set_aside(name)?;
+                self.make_subdir(name, mode, owner)
+            }
+            made => made,
+        }
+    }
+
     /// Gives this folder an owner and mode.
     pub fn set_owner_and_mode(&self, mode: u32, owner: Option<Owner>) -> Result<(), DirError> {
         if let Some(owner) = owner {

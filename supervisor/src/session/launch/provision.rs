@@ -211,6 +211,7 @@ async fn make_mount_points(
     resources.points = made.held;
     reach("mount.made");
     let (folder, dirs) = (resources.folder.clone(), resources.folder.ipc());
+    let nested = launcher.engine.nests_mounts();
     let names: Vec<String> = plan.permit().request().mounts.iter().map(|mount| mount.name.clone()).collect();
     let facts = move || -> Result<MountFacts, Box<dyn std::error::Error + Send + Sync>> {
         make_holder(&folder.extra(), &names)?;
@@ -219,12 +220,11 @@ async fn make_mount_points(
             record: FolderId::at(&dirs.record)?,
             mailbox: FolderId::at(&dirs.mailbox)?,
             extra: FolderId::at(&folder.extra())?,
-            nested: true,
+            nested,
         })
     };
     let facts = tokio::task::spawn_blocking(facts).await.map_err(|error| setup("folder", &error))?;
-    let nested = launcher.engine.nests_mounts();
-    facts.map(|facts| MountFacts { nested, ..facts }).map_err(|error| setup("folder", error.as_ref()))
+    facts.map_err(|error| setup("folder", error.as_ref()))
 }
 
 /// Makes the folder in which additional mounts have their mount points. The mark keeps `git clean -x` out of what is mounted

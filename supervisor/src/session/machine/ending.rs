@@ -134,12 +134,10 @@ impl Machine {
     fn ending_by_exit(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
         let closed = matches!(self.intent, Some(Intent::Close(_)));
         // A version before this one stored no first word; without one nobody was ready.
-        if !self.started && !self.ready {
-            return self.ending_without_runner(exit, facts);
-        }
+        let started = self.started || self.ready;
         // The runner names its exit code in the journal before it ends: a container that ends without that was not ended by
         // its runner.
-        let said = self.exiting.is_some();
+        let said = started && self.exiting.is_some();
         match exit {
             Some(RunnerExit::Done) if closed && said => Ending::new(EndReason::Closed),
             Some(RunnerExit::Done) if said => Ending::new(EndReason::Finished),
@@ -156,38 +154,11 @@ impl Machine {
                 Ending::new(EndReason::AgentSignal { signal })
             }
             Some(RunnerExit::BadConfig) => bad_config(),
-            Some(RunnerExit::SetupFailed) => Ending::new(EndReason::SetupFailed { step: "unknown".into() }),
+            Some(RunnerExit::SetupFailed) if started => Ending::new(EndReason::SetupFailed { step: "unknown".into() }),
             Some(RunnerExit::IpcFailed) if facts.disk_full => {
                 Ending::because(EndReason::DiskFull, "the disk that holds the data directory is full")
             }
-            Some(RunnerExit::Terminated) => {
-                Ending::because(EndReason::Cancelled, "the container was stopped from outside aigo")
-            }
-            Some(
-                RunnerExit::Done
-                | RunnerExit::AgentFailed
-                | RunnerExit::AgentSignalled
-                | RunnerExit::Internal
-                | RunnerExit::IpcFailed,
-            )
-            | None => {
-                let detail = match self.exiting {
-                    Some(said) => format!("the container ended with {}, its runner had said {said}", code(facts)),
-                    None => format!("the container ended with {} without the runner's last word", code(facts)),
-                };
-                Ending::because(EndReason::RunnerLost, detail)
-            }
-        }
-    }
-
-    /// The container ended before its runner had said a word: it has none, or one that cannot reach the record.
-    fn ending_without_runner(&self, exit: Option<RunnerExit>, facts: &ExitFacts) -> Ending {
-        match exit {
-            Some(RunnerExit::BadConfig) => bad_config(),
-            Some(RunnerExit::IpcFailed) if facts.disk_full => {
-                Ending::because(EndReason::DiskFull, "the disk that holds the data directory is full")
-            }
-            Some(RunnerExit::IpcFailed) => {
+            Some(RunnerExit::IpcFailed) if !started => {
                 Ending::because(EndReason::RunnerLost, "the runner cannot use the session's folders")
             }
             Some(RunnerExit::Terminated) => {
@@ -198,12 +169,17 @@ impl Machine {
                 | RunnerExit::AgentFailed
                 | RunnerExit::AgentSignalled
                 | RunnerExit::Internal
-                | RunnerExit::SetupFailed,
+                | RunnerExit::SetupFailed
+                | RunnerExit::IpcFailed,
             )
             | None => {
-                let detail =
-                    format!("the container ended with {} before the runner in it had said a word", code(facts));
-                Ending::because(EndReason::RunnerLost, detail)
+                let why = match self.exiting {
+                    // The image has no runner, or one that cannot reach the record.
+                    _ if !started => " before the runner in it had said a word".to_owned(),
+                    Some(said) => format!(", its runner had said {said}"),
+                    None => " without the runner's last word".to_owned(),
+                };
+                Ending::because(EndReason::RunnerLost, format!("the container ended with {}{why}", code(facts)))
             }
         }
     }
